@@ -1,0 +1,116 @@
+"""One frozen `Settings`, read once at start and passed on. Only entry points read the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tokentail.shared.errors import ConfigError
+
+PREFIX = "TOKENTAIL_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
+
+
+def _redis_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("must name a socket, as in unix:///run/redis.sock")
+    return url
+
+
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+
+
+class Settings(BaseSettings):
+    """How one process behaves. Every field is the environment variable TOKENTAIL_<FIELD>.
+
+    The worker and the API of one installation should agree on all of it; a job keeps the limits that
+    stood in the API's settings when it was submitted where the field says so.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    #: Control plane: queue, leases, records.
+    redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
+    #: Data plane: the logs. The same server unless told otherwise.
+    log_redis_url: RedisUrl | None = None
+
+    #: The model list; the demo models when absent.
+    models: Path | None = None
+
+    #: Jobs that one worker process runs at once. Streaming is mostly waiting, but each token costs the
+    #: process about 0.3 ms of CPU in litellm: 20 streams at 50 tokens/s use a third of a core.
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
+
+    #: How long a claimed job may go without renewal. Long enough that a Redis restart (seconds) or a busy
+    #: event loop (up to 2 s measured) loses no job, short enough that a reader waits out a crash.
+    lease_seconds: Annotated[float, Field(ge=0.5, le=600)] = 10.0
+    #: How long SIGTERM waits for running jobs. Ten seconds below the 30 s after which Kubernetes (and our
+    #: compose file) kill, so that what remains can be handed back.
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
+
+    #: Tries of the provider before a job fails. Crashes and handoffs do not count.
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    #: From calling the provider to its first delta. Reasoning models may think for more than a minute.
+    first_token_seconds: Seconds = 120.0
+    #: Between two deltas. A healthy stream has no pause of this length.
+    idle_seconds: Seconds = 60.0
+    #: From submit to ending, waiting included; kept with the job at submit.
+    deadline_seconds: Seconds = 1800.0
+
+    #: Retention after the ending: the log with the request body, and the record with the result.
+    log_ttl_seconds: Seconds = 3600.0
+    record_ttl_seconds: Seconds = 86_400.0
+
+    #: Depth of the queue at which submit is refused.
+    max_queue: Annotated[int, Field(ge=1)] = 10_000
+    #: The largest body of a submit: room for a few images, no room to fill Redis with one request.
+    max_request_bytes: Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)] = 10 * 1024 * 1024
+
+    #: Silence after which a follower gets a comment; idle cut-offs of proxies begin at 55 s.
+    ping_seconds: Seconds = 15.0
+    #: Age at which a follower's connection is ended cleanly (jittered by a tenth), so load balancers even out.
+    stream_seconds: Seconds = 600.0
+    #: A follower that takes nothing for this long is cut off.
+    send_seconds: Seconds = 20.0
+
+    #: "off" lets the API listen on other addresses than loopback without authentication.
+    auth: Literal["off"] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _record_outlives_log(self) -> Settings:
+        if self.record_ttl_seconds < self.log_ttl_seconds:
+            raise ValueError("TOKENTAIL_RECORD_TTL_SECONDS must not be below TOKENTAIL_LOG_TTL_SECONDS")
+        return self
+
+    @property
+    def log_url(self) -> str:
+        """Where the logs live."""
+        return self.log_redis_url or self.redis_url
+
+    @classmethod
+    def load(cls, **options: Any) -> Settings:
+        """Read the environment; options that are not None win over it.
+
+        Raises ConfigError with one sentence that names each setting that is wrong.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise ConfigError("; ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return f"{message}."
+    return f"{PREFIX}{str(problem['loc'][0]).upper()}: {message} (it is {problem['input']!r})."
