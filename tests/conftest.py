@@ -1,0 +1,63 @@
+"""What every test may ask for. A test that uses `redis_url` talks to a real server."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tokentail.stack.redis_server import RedisServer
+
+#: TOKENTAIL_TEST_REDIS_SERVER=/path/to/redis-server chooses another one than `tokentail up` would.
+REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
+
+
+def pytest_configure() -> None:
+    # Wants a line in the configuration that says what is the default anyway: function scope.
+    warnings.filterwarnings("ignore", message=".*asyncio_default_fixture_loop_scope")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own TOKENTAIL_ variables change no test."""
+    for name in [name for name in os.environ if name.startswith("TOKENTAIL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The server that all tests share; only tests that never stop it may use it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"), port=0, binary=REDIS_BINARY).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The shared server, empty."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def new_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Makes servers that belong to one test, which may stop, kill and restart them.
+
+    Call it with nothing for a started server on a free port, or with RedisServer's own arguments.
+    """
+    servers: list[RedisServer] = []
+
+    def make(directory: Path | None = None, **options: object) -> RedisServer:
+        options = {"port": 0, "binary": REDIS_BINARY, **options}
+        server = RedisServer(directory or tmp_path_factory.mktemp("own-redis"), **options)  # type: ignore[arg-type]
+        servers.append(server)
+        return server.start()
+
+    yield make
+    for server in servers:
+        server.kill()
