@@ -1,0 +1,30 @@
+"""The HTTP errors of the demo provider, in OpenAI's shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokentail.shared.errors import TokentailError
+
+
+class ProviderError(TokentailError):
+    """Answered in place of a completion: a status and `{"error": {message, type, param, code}}`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+        self._body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+    def body(self) -> dict[str, Any]:
+        """What the client reads."""
+        return self._body
