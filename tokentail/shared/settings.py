@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
     #: Silence after which a follower gets a comment; idle cut-offs of proxies begin at 55 s.
     ping_seconds: Seconds = 15.0
-    #: Age at which a follower's connection is ended cleanly (jittered by a tenth), so load balancers even out.
+    #: Age at which a follower's connection is ended cleanly (jittered by a tenth): load balancers even out.
     stream_seconds: Seconds = 600.0
     #: A follower that takes nothing for this long is cut off.
     send_seconds: Seconds = 20.0
@@ -113,4 +113,7 @@ def _sentence(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return f"{message}."
-    return f"{PREFIX}{str(problem['loc'][0]).upper()}: {message} (it is {problem['input']!r})."
+    name = str(problem["loc"][0])
+    # A URL may hold a password.
+    given = "" if name.endswith("url") else f" (it is {problem['input']!r})"
+    return f"{PREFIX}{name.upper()}: {message}{given}."

@@ -1,0 +1,57 @@
+"""Making record and log agree on a job's ending, whoever notices that they don't.
+
+An ending is written twice: into the log, which followers read, and into the record, which `GET` reads.
+A crash between the two leaves one without the other. Both repairs are harmless however often and by
+however many they are done, and where the two disagree the log wins: followers have seen it.
+"""
+
+from __future__ import annotations
+
+from tokentail.shared import events
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.fold import Fold
+from tokentail.shared.job import Record
+from tokentail.shared.log import Entry, Logs
+from tokentail.shared.queue import Queue
+
+
+async def log_ending(queue: Queue, logs: Logs, record: Record, *, ttl_seconds: float) -> None:
+    """Give the log an ending that the record decided (a job that was cancelled while queued).
+
+    If the log already holds another ending, the record takes that over instead. Raises StoreUnavailable;
+    what is left undone then is done by the next who looks.
+    """
+    if not record.unlogged or record.ending is None or record.cursor is None:
+        return
+    there = await logs.append_mark(
+        record.id, record.cursor, events.encode(record.ending), ttl_seconds=ttl_seconds
+    )
+    if there is None:
+        there = Entry(record.cursor, events.encode(record.ending))
+    if there.is_ending:
+        await record_ending(queue, logs, record.id, record.fence, there)
+
+
+async def record_ending(queue: Queue, logs: Logs, job_id: str, fence: int, ending: Entry) -> None:
+    """Give the record an ending that the log holds, with the result folded from the log.
+
+    `fence` is the record's own; a newer attempt has noticed the ending itself. Raises StoreUnavailable.
+    """
+    fold = await folded(logs, job_id)
+    event = ending.event()
+    await queue.finish(job_id, fence, ending.cursor, event, fold.result())  # type: ignore[arg-type]
+
+
+async def folded(logs: Logs, job_id: str) -> Folded:
+    """The fold of all there is of a log, and the cursor that it stands for."""
+    fold = Folded()
+    async for entry in logs.read(job_id):
+        fold.add(entry.event())
+        fold.cursor = entry.cursor
+    return fold
+
+
+class Folded(Fold):
+    """A fold that knows how far it has read."""
+
+    cursor: Cursor | None = None

@@ -1,0 +1,30 @@
+-- append(id, event, ttl_ms) -> {'written'} | {'ended', id, event} | {'fenced', id, event}
+--
+-- Appends an entry that opens or ends an attempt, unless the log has ended ('ended': the ending that
+-- is there) or a later entry is there ('fenced'). Saying it again after a lost reply is harmless.
+-- The entries between go by plain XADD: their ids alone keep a stale writer out once an entry with a
+-- higher fence is there; what they can't do is look whether the last entry is an ending.
+--
+-- KEYS[1] log  stream; entries '<fence>-<seq>', one field 'e' whose JSON begins with its type
+
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if last then
+  local there, event = last[1], last[2][2]
+  if there ~= ARGV[1] then
+    local kind = event:match('^{"type":"(%a+)"')
+    if kind == 'completed' or kind == 'failed' or kind == 'cancelled' then
+      return {'ended', there, event}
+    end
+    local fence, seq = there:match('^(%d+)-(%d+)$')
+    local my_fence, my_seq = ARGV[1]:match('^(%d+)-(%d+)$')
+    if tonumber(fence) > tonumber(my_fence)
+      or (fence == my_fence and tonumber(seq) > tonumber(my_seq)) then
+      return {'fenced', there, event}
+    end
+    redis.call('XADD', KEYS[1], ARGV[1], 'e', ARGV[2])
+  end
+else
+  redis.call('XADD', KEYS[1], ARGV[1], 'e', ARGV[2])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {'written'}
