@@ -1,0 +1,67 @@
+# Needs python3 (3.11 or later) with pip, and make. Everything else goes into .venv/ of this folder.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# What `make up` and `make test` pass on: make up ARGS="--models models.yaml --port 9000"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check format bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.runtime ## Run the whole stack on 127.0.0.1:8000 until Ctrl-C (ARGS="...")
+	@exec $(VENV)/bin/tokentail up $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests, on a real Redis (ARGS="tests/stack -x")
+	$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, formatting, types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(PY) -m mypy
+
+format: $(VENV)/.dev ## Format the code and fix what can be fixed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.dev ## Measure against the plain ways of doing it
+	$(PY) -m bench $(ARGS)
+
+# A lock made beside the packages it locks would be shaped by them, so it is made in an environment of its own.
+lock: ## Write requirements/*.txt anew from requirements/*.in (ARGS="--upgrade")
+	set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	$(PYTHON) -m venv "$$tmp"; \
+	"$$tmp"/bin/pip --disable-pip-version-check --quiet install pip-tools==7.6.2; \
+	for name in runtime dev; do \
+	  "$$tmp"/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links $(ARGS) \
+	    --output-file requirements/$$name.txt requirements/$$name.in; \
+	done
+
+clean: ## Remove the environment and all caches; jobs in .tokentail/ stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that the environment holds exactly this lock and this project. dev.txt includes runtime.txt.
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(PY)
+	@echo "Installing what tokentail runs on into $(VENV)/ (once) ..."
+	@$(PIP) install --require-hashes -r requirements/runtime.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/runtime.txt pyproject.toml | $(PY)
+	@echo "Installing what the checks and tests need into $(VENV)/ (once) ..."
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $(VENV)/.runtime $@
+
+# Debian's python3 has no ensurepip unless python3-venv is installed; its pip can do the same from outside.
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit("tokentail needs Python 3.11 or later: set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+	  $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	  $(PYTHON) -m pip --python $(PY) install --quiet pip; }
