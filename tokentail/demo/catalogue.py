@@ -42,7 +42,9 @@ def choose(model: str) -> tuple[Scenario, Params]:
     name, _, query = model.partition("?")
     scenario = SCENARIOS.get(name)
     if scenario is None:
-        message = f"The model {name!r} does not exist; there are {', '.join(SCENARIOS)}."
+        # The names are not listed here: litellm classifies errors by their text, and would find among
+        # them that it is being rate limited.
+        message = f"The model {name!r} does not exist; GET /v1/models lists those that do."
         raise ProviderError(404, message, param="model", code="model_not_found")
     given = params.read(query, scenario.takes)
     return scenario, Params(**{"key": model} | scenario.defaults | given)
