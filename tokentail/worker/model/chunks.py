@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokentail.shared.events import Delta, FinishReason
+from tokentail.worker.model.sse import BrokenStream
 from tokentail.worker.model.tool_calls import ToolCalls
 
 _FINISH: dict[str, FinishReason] = {
@@ -64,6 +65,8 @@ class ChunkReader:
             return None
         choice = choices[0]
         if reason := choice.get("finish_reason"):
+            if reason == "error":  # OpenRouter's way to break off.
+                raise BrokenStream("The provider broke off with an error.")
             self._finish = reason
         said = choice.get("delta")
         if said is None:

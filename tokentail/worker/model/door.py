@@ -36,6 +36,10 @@ with warnings.catch_warnings():
     from litellm.utils import ProviderConfigManager
     from openai import AsyncStream
 
+    # Made at first use otherwise, with warnings, and in the middle of the first request.
+    litellm.ModelResponse()
+    litellm.ModelResponseStream()
+
 litellm.suppress_debug_info = True
 litellm.turn_off_message_logging = True
 litellm.telemetry = False

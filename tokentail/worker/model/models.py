@@ -9,6 +9,7 @@ from tokentail.shared.models import ModelList
 from tokentail.worker.model.deployments import Route, in_order, make_route
 from tokentail.worker.model.door import close_litellm_async_clients, litellm
 from tokentail.worker.model.generation import Generation
+from tokentail.worker.model.warm_up import warm_up
 
 #: A chat request's parameters by their names in the protocol; `model` is an alias.
 ChatCall = Mapping[str, Any]
@@ -51,6 +52,10 @@ class Models:
             alias: [make_route(deployment, environ) for deployment in models.deployments(alias)]
             for alias in models.aliases
         }
+
+    async def warm_up(self) -> None:
+        """Do now what would make this process's first request a second late. Await it before claiming."""
+        await warm_up()
 
     def has_other(self, alias: str) -> bool:
         """Whether the next attempt at a job would go to another deployment than this one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,8 +17,8 @@ from tokentail.worker.model.sse import BrokenStream
 #: Characters of a provider's message that a client gets to see.
 MESSAGE_LIMIT = 500
 
-# 408 and 425 are 4xx in name only: the same request may well succeed.
-_TRANSIENT = frozenset({408, 425})
+# These are 4xx in name only: the same request may well succeed.
+_TRANSIENT = frozenset({408, 425, 429})
 
 _PREFIXES = re.compile(r"^(?:(?:litellm\.)?[A-Za-z_]*(?:Error|Exception|Timeout)\b\s*(?:-|:)\s*)+")
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]}]+|\b(?:[\w-]+\.)+[\w-]+:\d{2,5}\b", re.IGNORECASE)
@@ -39,21 +39,26 @@ def truncated() -> ModelError:
 
 def model_error(error: BaseException, secrets: Sequence[str]) -> ModelError:
     """Say in our words what went wrong, and whether the same request may succeed later."""
-    error = getattr(error, "original_exception", None) or error
-    status = _status(error)
-    if isinstance(error, httpx.TimeoutException) or status == 408:
+    chain = list(_chain(error))
+    status = _status(chain)
+    if status == 408 or any(isinstance(e, httpx.TimeoutException | TimeoutError) for e in chain):
         return ModelError("provider_error", "The provider did not answer in time.", retryable=True)
-    if isinstance(error, httpx.TransportError) or type(error).__name__ == "APIConnectionError":
-        # The text would name the address; all there is to say is this.
+    if any(isinstance(e, httpx.TransportError) for e in chain):
+        # Its text names the address; all there is to say is this.
         return ModelError("provider_error", "The connection to the provider failed.", retryable=True)
+    if status is None:
+        return ModelError(
+            "provider_error", f"The call to the provider failed ({type(chain[-1]).__name__}).", retryable=True
+        )
     message = clean(_text(error), secrets)
-    if status == 429:
-        wish = retry_after_seconds(_headers(error))
-        return ModelError("rate_limited", message, retryable=True, retry_after_seconds=wish)
-    if status is not None and 400 <= status < 500 and status not in _TRANSIENT:
+    if 400 <= status < 500 and status not in _TRANSIENT:
         return ModelError("provider_rejected", message, retryable=False)
-    wish = retry_after_seconds(_headers(error))
-    return ModelError("provider_error", message, retryable=True, retry_after_seconds=wish)
+    return ModelError(
+        "rate_limited" if status == 429 else "provider_error",
+        message,
+        retryable=True,
+        retry_after_seconds=retry_after_seconds(_headers(chain)),
+    )
 
 
 def clean(message: str, secrets: Sequence[str]) -> str:
@@ -84,11 +89,27 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _status(error: BaseException) -> int | None:
-    if isinstance(error, BrokenStream):
-        return error.status
-    status: Any = getattr(error, "status_code", None)
-    return int(status) if isinstance(status, int | str) and str(status).isdigit() else None
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what it was raised from or during, outermost first."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(chain: Sequence[BaseException]) -> int | None:
+    """The HTTP status that the provider really sent. litellm's own exceptions only say what it made of
+    it, partly by looking for words in the message: a 404 about a model called `rate-limited` is a 429 to it.
+    """
+    for error in reversed(chain):
+        if isinstance(error, BrokenStream):
+            return error.status
+        response = getattr(error, "response", None)
+        status: Any = getattr(response, "status_code", None) or getattr(error, "status_code", None)
+        if isinstance(status, int | str) and str(status).isdigit():
+            return int(status)
+    return None
 
 
 def _text(error: BaseException) -> str:
@@ -96,9 +117,10 @@ def _text(error: BaseException) -> str:
     return message if isinstance(message, str) and message else str(error)
 
 
-def _headers(error: BaseException) -> Mapping[str, str]:
-    response = getattr(error, "response", None)
-    for found in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
-        if found:
-            return {str(name).lower(): str(value) for name, value in dict(found).items()}
+def _headers(chain: Sequence[BaseException]) -> Mapping[str, str]:
+    for error in chain:
+        response = getattr(error, "response", None)
+        for found in (getattr(error, "litellm_response_headers", None), getattr(response, "headers", None)):
+            if found:
+                return {str(name).lower(): str(value) for name, value in dict(found).items()}
     return {}
