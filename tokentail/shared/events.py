@@ -100,6 +100,9 @@ class Cancelled(TypedDict):
 Ending = Completed | Failed | Cancelled
 Event = Attempt | Delta | Ending
 
+#: `reason` of a cancelled event; more may come.
+CANCEL_REASON = "requested"
+
 ENDINGS = frozenset({"completed", "failed", "cancelled"})
 
 _PREFIX = b'{"type":"'

@@ -76,8 +76,8 @@ class Record:
     fence: int
     #: Why the next (or the running) attempt begins.
     reason: Reason
-    #: Why it is to be cancelled; None unless somebody asked.
-    cancel: str | None
+    #: Somebody asked for its end while it was running.
+    cancel: bool
     #: The ending as its log holds it, where it stands there, and the folded result; None before.
     ending: Ending | None
     cursor: Cursor | None
@@ -103,7 +103,7 @@ class Record:
             metadata=orjson.loads(text["metadata"]),
             **{name: int(text.get(name, 0)) for name in _NUMBERS},
             reason=text["reason"],  # type: ignore[arg-type]
-            cancel=text.get("cancel"),
+            cancel="cancel" in text,
             ending=orjson.loads(ending) if ending else None,
             cursor=Cursor.parse(cursor) if cursor else None,
             result=orjson.loads(result) if result else None,

@@ -11,7 +11,7 @@
 | `tt:{q}:request:<job>` | string | the request as JSON | log TTL after the ending |
 | `tt:{q}:idem:<tenant>:<sha256>` | string | `<job> <sha256 of the body>` | as long as the record |
 | `tt:{q}:index:<tenant>` | zset | the tenant's jobs, all score 0: ids sort by time | pruned by each enqueue |
-| `tt:{<job>}:log` | stream | entries `<fence>-<seq>`, one field `e`: the event's JSON | log TTL after the ending |
+| `tt:{<job>}:log` | stream | entries `<fence>-<seq>`, field `e`: JSON | log TTL after the ending |
 
 All but the last are the control plane. They share the tag `{q}`, so a script that touches many of them
 stays in one slot; a log is tagged by its job, so logs spread over a cluster and no command joins two.

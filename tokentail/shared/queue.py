@@ -177,21 +177,18 @@ class Queue:
             if len(ids) < _LIST_PAGE:
                 return
 
-    async def cancel(
-        self, tenant: str, job_id: str, reason: str
-    ) -> Literal["ended", "cancelled", "cancelling"]:
+    async def cancel(self, tenant: str, job_id: str) -> Literal["ended", "cancelled", "cancelling"]:
         """Ask for a job's end; may be repeated. Raises JobNotFound.
 
         `cancelled`: it was queued and has ended just now, in the record; its log has yet to be told.
         """
-        ending = events.encode({"type": "cancelled", "reason": reason, "usage": None})
+        ending = events.encode({"type": "cancelled", "reason": events.CANCEL_REASON, "usage": None})
         with store.away_is_unavailable():
             answer = await self._cancel(
                 [keys.READY, keys.record(job_id), keys.request(job_id)],
                 [
                     job_id,
                     tenant,
-                    reason,
                     ending,
                     keys.CONTROL_PREFIX,
                     keys.CONTROL_SECONDS,

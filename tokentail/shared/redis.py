@@ -15,10 +15,11 @@ from redis.exceptions import (
     ConnectionError,  # noqa: A004 -- the driver's own name for it
     OutOfMemoryError,
     ReadOnlyError,
+    ResponseError,
     TimeoutError,  # noqa: A004
 )
 
-from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.errors import ConfigError, StoreUnavailable
 
 #: A Redis that answers no command for this long is away. Above every blocking read that we send.
 SOCKET_TIMEOUT_SECONDS = 5.0
@@ -28,16 +29,19 @@ BLOCK_SECONDS = 1.0
 
 # A replica that was a primary a moment ago, one that loads its data or one that is full can't store
 # anything now, but may in a moment: for the caller that is the same as being away.
+_CANT_WRITE = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM")
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
+
+_SENTENCE = "Redis does not answer; try again in a moment."
 
 
 def pool(
-    url: str, *, connections: int | None = None, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS
+    url: str, *, connections: int | None = None, timeout_seconds: float | None = SOCKET_TIMEOUT_SECONDS
 ) -> ConnectionPool:
     """A pool for `url`; with `connections`, callers wait for one of that many instead of opening more.
 
     No command is ever repeated by the driver: after a lost reply only the caller knows whether a repeat
-    is harmless.
+    is harmless. `timeout_seconds=None`: its user bounds each exchange as a whole.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
@@ -54,7 +58,7 @@ def pool(
 
 
 def client(
-    url: str, *, connections: int | None = None, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS
+    url: str, *, connections: int | None = None, timeout_seconds: float | None = SOCKET_TIMEOUT_SECONDS
 ) -> Redis:
     """A client with a pool of its own, which it closes with itself."""
     return Redis.from_pool(pool(url, connections=connections, timeout_seconds=timeout_seconds))
@@ -75,4 +79,26 @@ def away_is_unavailable() -> Iterator[None]:
         # A ConnectionError by inheritance, but waiting won't mend it.
         raise
     except _AWAY as error:
-        raise StoreUnavailable("Redis does not answer; try again in a moment.") from error
+        raise StoreUnavailable(_SENTENCE) from error
+    except ResponseError as error:
+        if str(error).startswith(_CANT_WRITE):
+            raise StoreUnavailable(_SENTENCE) from error
+        raise
+
+
+#: XREAD and XADD as we use them (NOMKSTREAM, exclusive ranges) came with 6.2.
+OLDEST_VERSION = (6, 2)
+
+
+async def check(redis: Redis) -> None:
+    """Refuse a server that can't keep our promises. Raises ConfigError with one sentence, and
+    StoreUnavailable when it does not answer."""
+    with away_is_unavailable():
+        info = await redis.info()
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+        raise ConfigError(f"Redis {version} is too old; tokentail needs 6.2 or later.")
+    if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+        raise ConfigError(
+            f"Redis evicts keys (maxmemory-policy is {policy}), which would lose jobs; set it to noeviction."
+        )

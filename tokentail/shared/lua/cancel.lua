@@ -1,4 +1,4 @@
--- cancel(id, tenant, reason, ending, control prefix, control_seconds, log_ttl_ms, record_ttl_ms)
+-- cancel(id, tenant, ending, control prefix, control_seconds, log_ttl_ms, record_ttl_ms)
 --   -> 'unknown' | 'ended' | 'cancelled' | 'cancelling'
 --
 -- Asks for a job's end. A queued job ends here and now ('cancelled'): the record gets the ending and a
@@ -17,10 +17,10 @@ if not status or tenant ~= ARGV[2] then
 end
 
 if status == 'running' then
-  redis.call('HSETNX', KEYS[2], 'cancel', ARGV[3])
-  local control = ARGV[5] .. owner
+  redis.call('HSETNX', KEYS[2], 'cancel', '1')
+  local control = ARGV[4] .. owner
   redis.call('LPUSH', control, 'cancel ' .. ARGV[1] .. ' ' .. fence)
-  redis.call('EXPIRE', control, ARGV[6])
+  redis.call('EXPIRE', control, ARGV[5])
   return 'cancelling'
 end
 if status ~= 'queued' then
@@ -31,12 +31,12 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local new = string.format('%.0f', math.max(fence + 1, now))
 redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[2], 'status', 'cancelled', 'fence', new, 'cursor', new .. '-0', 'ending', ARGV[4],
+redis.call('HSET', KEYS[2], 'status', 'cancelled', 'fence', new, 'cursor', new .. '-0', 'ending', ARGV[3],
   'ended', string.format('%.0f', now), 'unlogged', '1')
 redis.call('HDEL', KEYS[2], 'envelope')
-redis.call('PEXPIRE', KEYS[3], ARGV[7])
-redis.call('PEXPIRE', KEYS[2], ARGV[8])
+redis.call('PEXPIRE', KEYS[3], ARGV[6])
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
 if idem then
-  redis.call('PEXPIRE', idem, ARGV[8])
+  redis.call('PEXPIRE', idem, ARGV[7])
 end
 return 'cancelled'

@@ -1,0 +1,263 @@
+"""One attempt at a job: open its log, copy the model's deltas into it, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import traceback
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from tokentail.shared import endings
+from tokentail.shared.errors import ModelError, Superseded
+from tokentail.shared.events import CANCEL_REASON, Completed, Delta, Ending, Event, Usage
+from tokentail.shared.fold import Fold
+from tokentail.shared.log import Entry, Logs
+from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.settings import Settings
+from tokentail.worker.appender import Appender, Writer, until_available
+from tokentail.worker.limits import Limits
+from tokentail.worker.model import Finish, Generation, Models
+
+logger = structlog.get_logger()
+
+#: Workers that a job may take down with it before it is taken for the cause.
+POISON_CRASHES = 2
+
+#: Delay before another try at the same deployment, doubled with each and jittered: providers ask for
+#: exponential backoff (OpenAI cookbook, "How to handle rate limits").
+RETRY_SECONDS = 0.5
+RETRY_LIMIT_SECONDS = 30.0
+
+#: A log without an ending lives this much longer than its job may. Normally it never gets there; it is
+#: what keeps a log from staying for ever whose job was deleted while its dead owner was writing.
+ORPHAN_SECONDS = 3600.0
+
+
+class Stop(StrEnum):
+    """Why an attempt is told to stop before its model has finished."""
+
+    #: Somebody asked for the job's end, and this attempt writes it.
+    CANCEL = "cancel"
+    #: The worker drains: the job goes back to the queue.
+    HANDOFF = "handoff"
+    #: The job is no longer this attempt's: write nothing, finish nothing.
+    LOST = "lost"
+    #: The job was deleted: the same, and what was written goes too.
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The provider failed in a way that may pass: try again after the delay, in a free slot."""
+
+    delay_seconds: float
+
+
+class Attempt:
+    """One claimed job in this process. `run` it once; `stop` it from outside at any time."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        *,
+        queue: Queue,
+        logs: Logs,
+        appender: Appender,
+        models: Models,
+        settings: Settings,
+    ) -> None:
+        self.claim = claim
+        self._queue = queue
+        self._logs = logs
+        self._appender = appender
+        self._models = models
+        self._settings = settings
+        self._limits = Limits(claim, settings)
+        self._fold = Fold()
+        self._generation: Generation | None = None
+        self._task: asyncio.Task[Ending | Retry] | None = None
+        self._stopped: Stop | None = None
+        self._writer: Writer | None = None
+
+    async def run(self) -> Ending | Retry | Stop:
+        """Make the attempt. Returns how it went; LOST also when a newer attempt got in between."""
+        try:
+            opened = await self._open()
+            if isinstance(opened, Entry):
+                return await self._adopt(opened)
+            self._writer = opened
+            opened.on_lost = lambda: self.stop(Stop.LOST)
+            return await self._conclude(await self._generate())
+        except Superseded:
+            return Stop.LOST
+        finally:
+            if self._writer is not None:
+                self._appender.close(self._writer)
+
+    def stop(self, why: Stop) -> None:
+        """Stop generating and close the provider's connection. The first reason stands, but for two that
+        overrule any other: that the job is not ours any more, or gone."""
+        first = self._stopped is None
+        if first or why in (Stop.LOST, Stop.GONE):
+            self._stopped = why
+        # Once only: a second cancellation would land in the clean-up after the first.
+        if first and self._task is not None:
+            self._task.cancel()
+
+    # Opening
+
+    async def _open(self) -> Writer | Entry:
+        record = self.claim.record
+        opening: Event = {"type": "attempt", "attempt": record.attempt, "reason": record.reason}
+        ttl = self._limits.remaining_seconds() + self._settings.log_ttl_seconds + ORPHAN_SECONDS
+        return await self._appender.open(self.claim.job_id, self.claim.fence, opening, ttl_seconds=ttl)
+
+    async def _adopt(self, ending: Entry) -> Ending:
+        """An earlier attempt ended the log and died before it could finish the job: only finish."""
+        claim = self.claim
+        await until_available(
+            lambda: endings.record_ending(self._queue, self._logs, claim.job_id, claim.fence, ending)
+        )
+        return ending.event()  # type: ignore[return-value]
+
+    # Generating
+
+    async def _generate(self) -> Ending | Retry | Stop:
+        if (ending := self._refusal()) is not None:
+            return ending
+        if self._stopped is not None:
+            return self._stopped
+        self._task = asyncio.create_task(self._copy())
+        try:
+            return await self._task
+        except asyncio.CancelledError:
+            if self._stopped is None:
+                raise  # It is us who are being cancelled, not the copying.
+            return self._stopped
+        except Exception as error:
+            # A bug, ours or a library's; the job must end all the same. Where it happened may be logged,
+            # its text not: it may quote the prompt.
+            place = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("attempt broke", job=self.claim.job_id, error=type(error).__name__, at=place)
+            return self._failed("internal", "tokentail made a mistake.", retryable=True)
+
+    def _refusal(self) -> Ending | None:
+        """The ending of a job whose model is not to be called at all."""
+        record = self.claim.record
+        if record.cancel:
+            return self._cancelled()
+        if record.crashes >= POISON_CRASHES:
+            return self._failed("worker_lost", "The job took its workers down with it.", retryable=False)
+        if self._limits.remaining_seconds() <= 0:
+            return self._failed("deadline_exceeded", "The job waited past its deadline.", retryable=True)
+        return None
+
+    async def _copy(self) -> Ending | Retry:
+        """Copy the model's deltas into the log until it finishes or fails."""
+        record = self.claim.record
+        self._generation = self._models.chat(
+            self.claim.request["call"], job_id=self.claim.job_id, attempt=record.tries + 1
+        )
+        try:
+            async with self._limits.watch(), aclosing(self._generation) as generation:
+                async for item in generation:
+                    if isinstance(item, Finish):
+                        return self._completed(item)
+                    self._take(item)
+        except ModelError as error:
+            return self._interrupted(error)
+        raise AssertionError("a generation ends with Finish or ModelError")
+
+    def _take(self, delta: Delta) -> None:
+        self._limits.delta()
+        self._fold.add(delta)
+        assert self._writer is not None  # noqa: S101
+        self._writer.append(delta)
+
+    def _interrupted(self, error: ModelError) -> Ending | Retry:
+        """Decide between another try and the end. Crashes and handoffs never come by here."""
+        record, limit = self.claim.record, self._settings.max_attempts
+        tries = record.tries + 1
+        streamed = self._limits.first_delta_ms is not None
+        if not error.retryable or (streamed and self.claim.request["on_interruption"] == "fail"):
+            return self._failed(error.code, str(error), retryable=error.retryable)
+        if tries >= limit > 1:
+            last = f"{tries} attempts failed; the last with {error.code}: {error}"
+            return self._failed("attempts_exhausted", last, retryable=True)
+        delay = self._delay_seconds(error, tries)
+        if tries >= limit or delay >= self._limits.remaining_seconds():
+            return self._failed(error.code, str(error), retryable=True)
+        return Retry(delay)
+
+    def _delay_seconds(self, error: ModelError, tries: int) -> float:
+        if self._models.has_other(self.claim.record.model):
+            return 0.0  # One deployment's trouble is not the next one's.
+        if error.retry_after_seconds is not None:
+            return error.retry_after_seconds
+        backoff: float = min(RETRY_SECONDS * 2 ** (tries - 1), RETRY_LIMIT_SECONDS)
+        return backoff * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter, no secret
+
+    # Ending
+
+    def _completed(self, finish: Finish) -> Completed:
+        return {
+            "type": "completed",
+            "finish_reason": finish.finish_reason,
+            "usage": finish.usage,
+            "cost_usd": finish.cost_usd,
+            "timings": self._limits.timings(),
+        }
+
+    def _failed(self, code: str, message: str, *, retryable: bool) -> Ending:
+        error = {"code": code, "message": message, "retryable": retryable}
+        return {"type": "failed", "error": error, "usage": self._usage()}  # type: ignore[typeddict-item]
+
+    def _cancelled(self) -> Ending:
+        return {"type": "cancelled", "reason": CANCEL_REASON, "usage": self._usage()}
+
+    def _usage(self) -> Usage | None:
+        return self._generation.usage_so_far() if self._generation is not None else None
+
+    async def _conclude(self, outcome: Ending | Retry | Stop) -> Ending | Retry | Stop:
+        """Do what the outcome asks for; a job that is to be cancelled is not handed back but ended."""
+        if outcome is Stop.GONE:
+            await until_available(lambda: self._logs.delete(self.claim.job_id))
+        elif outcome is Stop.HANDOFF or isinstance(outcome, Retry):
+            answer = await self._hand_back(outcome)
+            if answer == "cancel":
+                return await self._end(self._cancelled())
+        elif outcome is Stop.CANCEL:
+            return await self._end(self._cancelled())
+        elif not isinstance(outcome, Stop):
+            return await self._end(outcome)
+        return outcome
+
+    async def _hand_back(self, outcome: Retry | Stop) -> str:
+        claim = self.claim
+        if isinstance(outcome, Retry):
+            return await until_available(
+                lambda: self._queue.hand_back(claim.job_id, claim.fence, "retry", outcome.delay_seconds)
+            )
+        return await until_available(lambda: self._queue.hand_back(claim.job_id, claim.fence, "handoff"))
+
+    async def _end(self, ending: Ending) -> Ending | Stop:
+        """Write the ending into the log, then into the record. A crash in between is healed by whoever
+        looks next; an answer that is lost is asked for again, for this write may not be lost."""
+        assert self._writer is not None  # noqa: S101
+        claim = self.claim
+        entry = await self._appender.end(self._writer, ending, ttl_seconds=self._settings.log_ttl_seconds)
+        if entry.cursor.fence != claim.fence:
+            return await self._adopt(entry)
+        self._fold.add(ending)
+        result = self._fold.result()
+        answer = await until_available(
+            lambda: self._queue.finish(claim.job_id, claim.fence, entry.cursor, ending, result)
+        )
+        if answer == "gone":
+            await until_available(lambda: self._logs.delete(claim.job_id))
+            return Stop.GONE
+        return ending if answer == "finished" else Stop.LOST

@@ -1,0 +1,76 @@
+"""One worker process, from its settings to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+import orjson
+import structlog
+import uvloop
+from arq.connections import ArqRedis
+
+from tokentail.shared import logging
+from tokentail.shared import redis as store
+from tokentail.shared.log import Logs
+from tokentail.shared.models import ModelList
+from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.settings import Settings
+from tokentail.worker.appender import Appender, until_available
+from tokentail.worker.attempt import Attempt
+from tokentail.worker.model import Models
+from tokentail.worker.pool import Pool
+
+logger = structlog.get_logger()
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit code. Raises ConfigError before anything started.
+
+    Prints `worker <id> ready` on standard output when it claims jobs.
+    """
+    logging.configure(settings.log_level)
+    models = ModelList.load(settings.models or ModelList.demo_path())
+    if models.ignored_sections:
+        logger.warning("parts of the model list are not used", sections=models.ignored_sections)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_work(settings, Models(models, os.environ)))
+
+
+async def _work(settings: Settings, models: Models) -> int:
+    pool = store.pool(settings.redis_url)
+    redis = ArqRedis(pool, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
+    log_redis = store.client(settings.log_url)
+    for client in (redis, log_redis):
+        await until_available(lambda client=client: store.check(client))  # type: ignore[misc]
+    await models.warm_up()
+
+    logs = Logs(log_redis)
+    queue = Queue(redis, settings)
+    appender = Appender(store.pool(settings.log_url, timeout_seconds=None), logs)
+
+    def new_attempt(claim: Claim) -> Attempt:
+        return Attempt(claim, queue=queue, logs=logs, appender=appender, models=models, settings=settings)
+
+    worker = Pool(
+        redis=redis,
+        listening=store.client(settings.redis_url),
+        queue=queue,
+        new_attempt=new_attempt,
+        helpers=[appender.run()],
+        settings=settings,
+        on_ready=_announce,
+    )
+    try:
+        with contextlib.suppress(asyncio.CancelledError):  # How arq's main loop ends.
+            await worker.async_run()
+    finally:
+        await worker.close()
+        await models.aclose()
+        await log_redis.aclose()
+    return 0
+
+
+def _announce(worker_id: str) -> None:
+    print(f"worker {worker_id} ready", flush=True)

@@ -1,0 +1,255 @@
+"""One worker process: arq's `Worker` with its claim, lease, finish and abort replaced by ours.
+
+arq keeps what it is good at: the job envelope and its registry of functions, the process with its
+start, signals, hooks and stop. What is replaced, and why, is ADR 0003.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from signal import Signals
+from typing import Any
+
+import orjson
+import structlog
+from arq.connections import ArqRedis
+from arq.jobs import deserialize_job_raw
+from arq.worker import Worker, func
+from redis.asyncio import Redis
+
+from tokentail.shared import keys
+from tokentail.shared import redis as store
+from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.queue import FUNCTION, Claim, Held, Queue
+from tokentail.shared.settings import Settings
+from tokentail.worker.appender import until_available
+from tokentail.worker.attempt import Attempt, Stop
+from tokentail.worker.leases import AWAY_SECONDS, Leases
+
+logger = structlog.get_logger()
+
+#: A worker looks at the queue at least this often, whatever the bell did: a bell that was heard by a
+#: worker which then died costs its job no more than this.
+LOOK_SECONDS = 1.0
+
+#: How long handed-back jobs and endings in flight may take at the end of a drain.
+GOODBYE_SECONDS = 5.0
+
+
+def worker_id() -> str:
+    """`<host>:<pid>:<random>`: readable by operators, never used twice."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Pool(Worker):
+    """Claims jobs as slots are free, runs them, keeps their leases, and drains on SIGTERM.
+
+    Invariant: a claimed job's lease is held, and renewed, until its attempt has returned.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: ArqRedis,
+        listening: Redis,
+        queue: Queue,
+        new_attempt: Callable[[Claim], Attempt],
+        helpers: Iterable[Coroutine[Any, Any, None]],
+        settings: Settings,
+        on_ready: Callable[[str], None],
+    ) -> None:
+        super().__init__(
+            functions=[func(self._generate, name=FUNCTION)],
+            redis_pool=redis,
+            max_jobs=settings.concurrency,
+            poll_delay=0,
+            on_startup=self._begin,
+            on_shutdown=self._leave,
+            job_serializer=orjson.dumps,
+            job_deserializer=orjson.loads,
+        )
+        self.id = worker_id()
+        self._queue = queue
+        self._listening = listening
+        self._new_attempt = new_attempt
+        self._settings = settings
+        self._on_ready = on_ready
+        self._leases = Leases(self.id, queue, settings.lease_seconds)
+        #: Set whenever a claim may bring something: the bell, a slot that became free, the drain.
+        self._wake = asyncio.Event()
+        self._bell: asyncio.Task[None] | None = None
+        #: What runs beside the jobs for as long as the worker does; that one ends is a bug that ends it.
+        self._helpers: list[asyncio.Task[None]] = []
+        self._work_beside = list(helpers)
+        self._draining: asyncio.Task[None] | None = None
+
+    # Start and stop, called by arq
+
+    async def _begin(self, ctx: dict[Any, Any]) -> None:
+        await until_available(self._leases.renew)
+        self._bell = self._helper(self._listen_to_bell())
+        for work in (self._listen_to_control(), self._leases.keep(), *self._work_beside):
+            self._helper(work)
+        self._on_ready(self.id)
+
+    def _helper(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self._helpers.append(task)
+        return task
+
+    async def _leave(self, ctx: dict[Any, Any]) -> None:
+        for task in self._helpers:
+            task.cancel()
+        await asyncio.gather(*self._helpers, return_exceptions=True)
+        with contextlib.suppress(StoreUnavailable):  # The list forgets those that do not renew.
+            await self._queue.leave(self.id)
+
+    def handle_sig(self, signum: Signals) -> None:
+        """First signal: drain. Second: hand everything back now."""
+        if self._draining is None:
+            self.allow_pick_jobs = False
+            logger.info("draining", running=len(self.tasks), seconds=self._settings.drain_seconds)
+            self._draining = self.loop.create_task(self._drain())
+        else:
+            self._stop_all(Stop.HANDOFF)
+
+    async def _drain(self) -> None:
+        # The bell first: whoever listens while handing back would claim its own jobs again.
+        if self._bell is not None:
+            self._bell.cancel()
+            await asyncio.wait([self._bell])
+            await self._pass_bell_on()
+        await self._tasks_done(self._settings.drain_seconds)
+        self._stop_all(Stop.HANDOFF)
+        await self._tasks_done(GOODBYE_SECONDS)
+        for task in self.tasks.values():
+            task.cancel()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        self.tasks.clear()
+        if self.main_task is not None:
+            self.main_task.cancel()
+
+    async def _tasks_done(self, seconds: float) -> None:
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=seconds)
+
+    def _stop_all(self, why: Stop) -> None:
+        for attempt in self._leases.attempts():
+            attempt.stop(why)
+
+    # Claiming
+
+    async def _poll_iteration(self) -> None:
+        """Claim for all free slots, then wait until another claim may bring something."""
+        self._wake.clear()
+        self._reap()
+        free = self.max_jobs - len(self.tasks)
+        wait: float | None = None
+        if free and self.allow_pick_jobs:
+            asked_at = time.monotonic()
+            try:
+                claims = await self._queue.claim(self.id, free)
+            except StoreUnavailable:
+                await asyncio.sleep(AWAY_SECONDS)
+                return
+            wait = claims.wait_seconds
+            for claim in claims.jobs:
+                self._start(claim, asked_at)
+        await self._wait(LOOK_SECONDS if wait is None else min(wait, LOOK_SECONDS))
+
+    def _reap(self) -> None:
+        for name, task in list(self.tasks.items()):
+            if task.done():
+                del self.tasks[name]
+                task.result()
+        for helper in self._helpers:
+            if helper.done() and not helper.cancelled():
+                helper.result()
+
+    def _start(self, claim: Claim, asked_at: float) -> None:
+        attempt = self._new_attempt(claim)
+        self._leases.hold(attempt, since=asked_at)
+        if not self.allow_pick_jobs:
+            attempt.stop(Stop.HANDOFF)  # The signal came while the claim was on its way.
+        task = self.loop.create_task(self._run(claim, attempt))
+        task.add_done_callback(lambda _: self._wake.set())
+        # By fence too: a job that this worker lost may come back to it before the old attempt has gone.
+        self.tasks[f"{claim.job_id} {claim.fence}"] = task
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    # Running
+
+    async def _run(self, claim: Claim, attempt: Attempt) -> None:
+        """arq's envelope says which function with which arguments; ours has one, with the job's id."""
+        name, args, kwargs, _, _ = deserialize_job_raw(claim.envelope, deserializer=self.job_deserializer)
+        log = logger.bind(job=claim.job_id, attempt=claim.record.attempt)
+        log.info("attempt begins", reason=claim.record.reason)
+        try:
+            outcome = await self.functions[name].coroutine({**self.ctx, "attempt": attempt}, *args, **kwargs)
+            log.info("attempt is over", outcome=_word(outcome))
+        except Exception as error:
+            # Its lease is no longer renewed, so the job comes back; after two such ends it is failed.
+            log.error("attempt broke down", error=type(error).__name__)
+        finally:
+            self._leases.release(attempt)
+
+    @staticmethod
+    async def _generate(ctx: dict[Any, Any], job_id: str) -> Any:
+        return await ctx["attempt"].run()
+
+    # Listening
+
+    async def _listen_to_bell(self) -> None:
+        while True:
+            if await self._pop(keys.BELL) is None:
+                continue
+            if len(self.tasks) < self.max_jobs:
+                self._wake.set()
+            else:
+                await self._pass_bell_on()
+                await self._slot()
+
+    async def _slot(self) -> None:
+        """Wait until this worker can claim again, so that the bell is left to those who can."""
+        while len(self.tasks) >= self.max_jobs:
+            await asyncio.wait(self.tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
+
+    async def _pass_bell_on(self) -> None:
+        with contextlib.suppress(StoreUnavailable):  # Every worker looks now and then, bell or not.
+            await self._queue.ring()
+
+    async def _listen_to_control(self) -> None:
+        while True:
+            message = await self._pop(keys.control(self.id))
+            if message is not None:
+                word, job_id, fence = message.decode().split()
+                self._leases.obey(job_id, int(fence), Held(word))
+
+    async def _pop(self, key: str) -> bytes | None:
+        try:
+            with store.away_is_unavailable():
+                popped = await self._listening.brpop([key], timeout=store.BLOCK_SECONDS)  # type: ignore[misc, arg-type]
+        except StoreUnavailable:
+            await asyncio.sleep(AWAY_SECONDS)
+            return None
+        return popped[1] if popped else None
+
+
+def _word(outcome: Any) -> str:
+    """What is logged of an outcome: never its content."""
+    if isinstance(outcome, dict):
+        return str(outcome["type"])
+    return outcome.value if isinstance(outcome, Stop) else "retry"
