@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from tokentail import __version__
-from tokentail.cli import jobs, servers
+from tokentail.cli import doctor, jobs, servers
 from tokentail.shared.errors import TokentailError
 
 app = typer.Typer(
@@ -50,5 +50,5 @@ def _options(
 
 
 # In the order in which `--help` lists their commands.
-for _module in (servers, jobs):
+for _module in (servers, jobs, doctor):
     _module.register(app)

@@ -48,7 +48,7 @@ def up(
         options = {name: value for name, value in settings.items() if value is not None}
         return up(Plan(host, port, workers, data.absolute(), redis_server, options))
 
-    _exit_with(run)
+    exit_with(run)
 
 
 @with_settings(*API)
@@ -71,7 +71,7 @@ def api(
 
         return serve(loaded, host=host, port=port, workers=workers)
 
-    _exit_with(run)
+    exit_with(run)
 
 
 @with_settings(*WORKER)
@@ -86,7 +86,7 @@ def worker(**settings: str | None) -> None:
 
         return run_worker(loaded)
 
-    _exit_with(run)
+    exit_with(run)
 
 
 def demo_provider(host: Host = "127.0.0.1", port: Port = 8001) -> None:
@@ -97,10 +97,11 @@ def demo_provider(host: Host = "127.0.0.1", port: Port = 8001) -> None:
 
         return run_provider(host, port)
 
-    _exit_with(run)
+    exit_with(run)
 
 
-def _exit_with(run: Callable[[], int]) -> None:
+def exit_with(run: Callable[[], int]) -> None:
+    """End the command with the code that `run` returns; an error of ours is one sentence on stderr."""
     try:
         code = run()
     except ConfigError as error:

@@ -47,7 +47,9 @@ def _tie_with_watcher(parent: int) -> None:
         return
     os.close(there)
     while not select.select([here], [], [], _WATCH_SECONDS)[0]:
-        if _parent_of(command) != parent and os.getppid() == command:
+        if os.getppid() != command:
+            break  # It has ended, and its number may be somebody else's.
+        if _parent_of(command) != parent:
             os.kill(command, signal.SIGKILL)
     os._exit(0)
 

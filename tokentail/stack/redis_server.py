@@ -27,6 +27,16 @@ POLL_SECONDS = 0.01
 #: sun_path holds 104 bytes on the smallest system we meet, with its closing zero.
 LONGEST_SOCKET_PATH = 100
 
+_URL_FILE = "url"
+
+
+def embedded_url(directory: Path) -> str | None:
+    """Where the server that was last started on this directory listens, if one ever was."""
+    try:
+        return (directory / _URL_FILE).read_text()
+    except OSError:
+        return None
+
 
 class RedisServer:
     """One redis-server process on one directory.
@@ -101,6 +111,7 @@ class RedisServer:
         self._refuse_newer_data(binary)
         lock = self.lock()
         self._choose_address()
+        (self.directory / _URL_FILE).write_text(self.url)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 leashed([str(binary.path), *self._options()]),

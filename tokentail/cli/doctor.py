@@ -1,0 +1,95 @@
+"""`tokentail doctor`: is everything there that jobs need?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokentail.cli.servers import exit_with
+from tokentail.cli.setting_options import DOCTOR, with_settings
+
+if TYPE_CHECKING:
+    from tokentail.shared.settings import Settings
+    from tokentail.stack.checkup import Finding
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `doctor`."""
+    app.command()(doctor)
+
+
+@with_settings(*DOCTOR)
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Only tell whether a worker of this host is alive.")
+    ] = False,
+    data: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Without a Redis URL: look at the stack that `up` runs here."),
+    ] = Path(".tokentail"),
+    **settings: str | None,
+) -> None:
+    """Check Redis, the model list and the workers. Exits with 1 if something is broken."""
+
+    def run() -> int:
+        loaded = _load(settings, data)
+        return _answer_for_worker(loaded) if worker else _report(loaded, as_json)
+
+    exit_with(run)
+
+
+def _load(settings: dict[str, str | None], data: Path) -> Settings:
+    from tokentail.shared.settings import Settings  # noqa: PLC0415
+    from tokentail.stack.redis_server import embedded_url  # noqa: PLC0415
+
+    if settings["redis_url"] is None and "TOKENTAIL_REDIS_URL" not in os.environ:
+        settings["redis_url"] = embedded_url(data / "redis")
+    return Settings.load(**settings)
+
+
+def _answer_for_worker(settings: Settings) -> int:
+    from tokentail.stack.checkup import worker_is_alive  # noqa: PLC0415
+
+    alive = worker_is_alive(settings)
+    typer.echo("A worker of this host is alive." if alive else "No worker of this host is alive.")
+    return 0 if alive else 1
+
+
+def _report(settings: Settings, as_json: bool) -> int:
+    from tokentail.stack.checkup import Verdict, check_up  # noqa: PLC0415
+
+    findings = check_up(settings)
+    healthy = all(finding.verdict is not Verdict.FAIL for finding in findings)
+    if as_json:
+        report = {"ok": healthy, "findings": [dataclasses.asdict(finding) for finding in findings]}
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        _print(findings)
+    return 0 if healthy else 1
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        colour = _COLOURS[finding.verdict]
+        table.add_row(f"[{colour}]{finding.verdict}[/]", finding.check, escape(finding.found))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for finding in findings:
+        if finding.advice:
+            colour = _COLOURS[finding.verdict]
+            console.print(
+                f"\n[{colour}]{finding.check}[/]: {escape(finding.found)}. {escape(finding.advice)}"
+            )
