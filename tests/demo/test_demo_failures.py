@@ -98,7 +98,7 @@ async def test_an_error_can_stand_in_the_stream(provider: Provider) -> None:
     assert len(tokens) == 3  # the opening and two tokens
 
 
-@pytest.mark.parametrize("after", [0, 5, 500])
+@pytest.mark.parametrize("after", [0, 5, 20_000])
 async def test_a_cut_delivers_its_tokens_and_then_drops_the_connection(
     provider: Provider, after: int
 ) -> None:
@@ -122,6 +122,11 @@ async def test_a_truncated_stream_ends_cleanly_without_a_reason(provider: Provid
     lines = data_lines((await provider.post(f"truncated?after=2&done={done}")).text)
     assert ("[DONE]" in lines) is bool(done)
     assert not any('"finish_reason":"' in line for line in lines)
+
+
+async def test_a_truncated_stream_tells_no_usage(provider: Provider) -> None:
+    response = await provider.post("truncated", stream_options={"include_usage": True})
+    assert '"usage":{' not in response.text
 
 
 async def test_a_line_can_be_no_json(provider: Provider) -> None:

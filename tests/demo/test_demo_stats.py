@@ -108,6 +108,19 @@ async def test_the_nonce_leads_to_the_request(provider: Provider) -> None:
     assert answer["choices"][0]["message"]["content"] == f"[{request['id']}] "
 
 
+async def test_a_reset_lets_go_who_waits_and_shuts_the_gates(provider: Provider) -> None:
+    async with provider.streaming("wait?gate=mine") as response:
+        # Given a stream that waits at a gate
+        await provider.stats_when(lambda stats: stats["requests"][0]["tokens"] == 3)
+        # When the provider is reset
+        await provider.http.post("/reset")
+        # Then the stream goes on to its end
+        await response.aread()
+    # And the next one waits again
+    async with provider.streaming("wait?gate=mine"):
+        await provider.stats_when(lambda stats: stats["requests"][0]["tokens"] == 3)
+
+
 async def test_a_reset_forgets_requests_and_failures(provider: Provider) -> None:
     # Given a failure that is used up
     await provider.post("error-500?times=1")
