@@ -42,6 +42,12 @@ async def test_a_broken_request_is_refused(provider: Provider, body: bytes) -> N
     assert response.status_code == 400
 
 
+@pytest.mark.parametrize("name", ["stream_options", "max_tokens", "max_completion_tokens"])
+async def test_a_parameter_of_the_wrong_type_is_refused_by_name(provider: Provider, name: str) -> None:
+    response = await provider.post("fast", **{name: "much"})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, name)
+
+
 async def test_a_rate_limit_says_when_to_come_back(provider: Provider) -> None:
     response = await provider.post("rate-limited?retry_after=7")
     assert response.status_code == 429

@@ -38,9 +38,9 @@ class Body:
             fields=fields,
             model=fields["model"],
             stream=fields.get("stream") is True,
-            include_usage=bool((fields.get("stream_options") or {}).get("include_usage")),
-            top_logprobs=fields.get("top_logprobs") or 0 if fields.get("logprobs") else None,
-            most_tokens=fields.get("max_completion_tokens") or fields.get("max_tokens"),
+            include_usage=(_given(fields, "stream_options", dict) or {}).get("include_usage") is True,
+            top_logprobs=(_given(fields, "top_logprobs", int) or 0) if fields.get("logprobs") else None,
+            most_tokens=_given(fields, "max_completion_tokens", int) or _given(fields, "max_tokens", int),
         )
 
     def prompt(self) -> str:
@@ -56,6 +56,13 @@ class Body:
             _text(message.get("content")) for message in self.fields["messages"] if isinstance(message, dict)
         )
         return max(1, sum(map(len, texts)) // 4)
+
+
+def _given(fields: dict[str, Any], name: str, kind: type) -> Any:
+    value = fields.get(name)
+    if value is None or isinstance(value, kind):
+        return value
+    raise ProviderError(400, f"Invalid type for '{name}'.", param=name, code="invalid_type")
 
 
 def _text(content: Any) -> str:
