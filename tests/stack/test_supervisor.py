@@ -121,7 +121,7 @@ def test_a_killed_child_is_started_again(start: Start, tmp_path: Path) -> None:
 
     os.kill(worker, signal.SIGKILL)
 
-    stack.wait_for(r"^worker: ended \(signal 9\); starting it again")
+    stack.wait_for(r"^worker: ended \(signal 9\), starting it again; see .*/logs/worker\.log")
     log = tmp_path / "logs/worker.log"
     until(lambda: log.read_text().count("ready") == 2, "another worker is ready")
     stack.interrupt()
@@ -134,7 +134,7 @@ def test_a_killed_redis_is_started_again(start: Start) -> None:
 
     os.kill(redis, signal.SIGKILL)
 
-    stack.wait_for("^redis: ended; starting it again")
+    stack.wait_for("^redis: ended, starting it again")
     until(lambda: len(children_of(stack.pid)) == 3, "Redis is back")
     stack.interrupt()
     assert stack.wait() == 0

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from tokentail.shared.errors import TokentailError
 from tokentail.stack.leash import leashed
+from tokentail.stack.log_line import alarm_in
 
 #: A child that ends sooner than this has failed to start, whatever it said before.
 STEADY_SECONDS = 5.0
@@ -26,8 +27,6 @@ MISCONFIGURED = 2
 LARGEST_LOG_BYTES = 10 * 1024 * 1024
 #: The longest line that is looked at as one.
 LONGEST_LINE_BYTES = 1024 * 1024
-
-_ALARM = re.compile(r"\b(warning|error|critical)\b|^Traceback ", re.IGNORECASE)
 
 
 class ChildFailed(TokentailError):
@@ -76,7 +75,7 @@ class Child:
             failures = failures + 1 if time.monotonic() - began < STEADY_SECONDS else 1
             if code == MISCONFIGURED or failures >= MOST_FAILURES:
                 raise ChildFailed(self._obituary(failures))
-            self._on_alarm(self.name, f"ended ({_meaning(code)}); starting it again")
+            self._on_alarm(self.name, f"ended ({_meaning(code)}), starting it again; see {self.log_path}")
             await asyncio.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS))
 
     async def ready(self) -> str:
@@ -140,8 +139,8 @@ class Child:
         if match := self._ready_pattern.search(line):
             self._answer = match[1]
             self._ready.set()
-        elif _ALARM.search(line):
-            self._on_alarm(self.name, line)
+        elif alarm := alarm_in(line):
+            self._on_alarm(self.name, alarm)
 
     async def _finish_reading(self) -> None:
         # A grandchild could hold the pipe open for ever; what it says is no longer this child's.

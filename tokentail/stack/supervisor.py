@@ -98,7 +98,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(REDIS_CHECK_SECONDS)
             if not self._redis.running:
-                self._console.alarm("redis", "ended; starting it again")
+                self._console.alarm("redis", "ended, starting it again")
                 self._redis.spawn()
                 await asyncio.to_thread(self._redis.wait_ready)
 

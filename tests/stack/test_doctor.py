@@ -1,0 +1,160 @@
+"""The doctor: what is well, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from stack_processes import TOKENTAIL
+
+from tokentail.shared import keys
+from tokentail.shared.settings import Settings
+from tokentail.stack.checkup import Finding, Verdict, check_up, worker_is_alive
+from tokentail.stack.redis_server import RedisServer
+
+
+@pytest.fixture
+def store(redis_url: str) -> Any:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def look(url: str, **settings: Any) -> dict[str, Finding]:
+    findings = check_up(Settings.load(redis_url=url, **settings), {})
+    return {finding.check: finding for finding in findings}
+
+
+def heartbeat(store: Any, worker: str, *, seconds_ago: float = 0) -> None:
+    store.zadd(keys.workers(), {worker: (time.time() - seconds_ago) * 1000})
+
+
+def test_a_healthy_redis_gets_ok_throughout(redis_url: str, store: Any) -> None:
+    heartbeat(store, "host:1:abc")
+
+    findings = look(redis_url)
+
+    assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
+    assert {
+        *("redis version", "redis memory policy", "redis role", "redis persistence"),
+        *("redis round trip", "redis clock", "workers", "queue", "models"),
+    } == findings.keys()
+
+
+def test_a_redis_that_evicts_is_broken(redis_url: str, store: Any) -> None:
+    store.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        finding = look(redis_url)["redis memory policy"]
+    finally:
+        store.config_set("maxmemory-policy", "noeviction")
+
+    assert (finding.verdict, finding.found) == (Verdict.FAIL, "allkeys-lru")
+
+
+def test_a_redis_that_forgets_is_a_warning(redis_url: str, store: Any) -> None:
+    store.config_set("appendonly", "no")
+    try:
+        assert look(redis_url)["redis persistence"].verdict is Verdict.WARN
+    finally:
+        store.config_set("appendonly", "yes")
+
+
+def test_a_redis_that_is_away_is_one_finding_without_its_password() -> None:
+    finding = look("redis://:hunter2@127.0.0.1:1/0")["redis"]
+
+    assert finding.verdict is Verdict.FAIL
+    assert finding.advice is not None
+    assert "127.0.0.1:1" in finding.advice
+    assert "hunter2" not in finding.advice
+
+
+def test_both_planes_are_looked_at(redis_url: str, new_redis_server: Callable[..., RedisServer]) -> None:
+    findings = look(redis_url, log_redis_url=new_redis_server().url)
+
+    assert {"redis version", "log redis version", "log redis memory policy"} <= findings.keys()
+
+
+def test_a_worker_counts_as_long_as_its_lease(redis_url: str, store: Any) -> None:
+    heartbeat(store, "host:1:abc", seconds_ago=60)
+    assert look(redis_url)["workers"].verdict is Verdict.WARN
+
+    heartbeat(store, "host:2:abc", seconds_ago=5)
+    assert look(redis_url)["workers"].found == "1 alive"
+
+
+@pytest.mark.parametrize(("queued", "verdict"), [(7, Verdict.OK), (8, Verdict.WARN), (10, Verdict.FAIL)])
+def test_a_queue_that_fills_is_told(redis_url: str, store: Any, queued: int, verdict: Verdict) -> None:
+    store.zadd(keys.READY, {f"job_{number}": 0 for number in range(queued)})
+
+    finding = look(redis_url, max_queue=10)["queue"]
+
+    assert (finding.verdict, finding.found) == (verdict, f"{queued} queued, 0 running")
+
+
+def test_variables_of_the_model_list_are_named_but_never_shown(redis_url: str, tmp_path: Path) -> None:
+    models = tmp_path / "models.yaml"
+    models.write_text(
+        "model_list:\n"
+        "  - model_name: mine\n"
+        "    litellm_params: {model: openai/x, api_key: os.environ/THERE, api_base: os.environ/MISSING}\n"
+    )
+    findings = check_up(Settings.load(redis_url=redis_url, models=models), {"THERE": "s3cret"})
+
+    found = {finding.found: finding.verdict for finding in findings if finding.check == "model variable"}
+    assert found == {"THERE is set": Verdict.OK, "MISSING is not set": Verdict.WARN}
+    assert "s3cret" not in str(findings)
+
+
+def test_a_broken_model_list_is_told_with_its_line(redis_url: str, tmp_path: Path) -> None:
+    models = tmp_path / "models.yaml"
+    models.write_text("model_list:\n  - model_name: mine\n")
+
+    finding = look(redis_url, models=models)["models"]
+
+    assert finding.verdict is Verdict.FAIL
+    assert f"{models}:2" in str(finding.advice)
+
+
+def test_a_container_asks_only_for_the_worker_of_its_own_host(redis_url: str, store: Any) -> None:
+    settings = Settings.load(redis_url=redis_url)
+    heartbeat(store, "elsewhere:1:abc")
+    assert not worker_is_alive(settings, "here")
+
+    heartbeat(store, "here:1:abc")
+    assert worker_is_alive(settings, "here")
+    assert not worker_is_alive(Settings.load(redis_url="redis://127.0.0.1:1/0"), "here")
+
+
+def doctor(*options: str) -> tuple[int, str]:
+    answer = subprocess.run([TOKENTAIL, "doctor", *options], capture_output=True, text=True, check=False)
+    assert answer.stderr == ""
+    return answer.returncode, answer.stdout
+
+
+def test_the_command_prints_findings_for_people_and_programs(redis_url: str, store: Any) -> None:
+    heartbeat(store, f"{socket.gethostname()}:1:abc")
+    redis_option = f"--redis-url={redis_url}"
+
+    code, table = doctor(redis_option)
+    assert code == 0
+    assert "noeviction" in table
+
+    code, text = doctor(redis_option, "--json")
+    assert code == 0
+    assert json.loads(text)["ok"] is True
+
+    assert doctor(redis_option, "--worker") == (0, "A worker of this host is alive.\n")
+
+
+def test_the_command_exits_with_1_when_something_is_broken() -> None:
+    code, table = doctor("--redis-url=redis://127.0.0.1:1/0")
+
+    assert code == 1
+    assert "Connection refused" in table
+    assert doctor("--redis-url=redis://127.0.0.1:1/0", "--worker")[0] == 1
