@@ -1,0 +1,98 @@
+"""When a follower connects again, step by step and without a clock: no socket, no waiting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scripted_server import attempt, completed, delta, frame, logged
+
+from tokentail.client.errors import ConnectionLost, ServerBusy, ServerUnreachable
+from tokentail.client.follow import follow
+from tokentail.client.retries import Retries
+from tokentail.client.steps import Entry, Open, Read, Reply, Sleep, Task
+
+RETRIES = Retries(connections=4, first_seconds=0.1, longest_seconds=0.5)
+STREAM = Reply(200, {"content-type": "text/event-stream"})
+LOG = logged(attempt(), delta("a"), completed())
+GREETING = b": connected\nretry: 2000\n"
+LOST = ConnectionLost("Lost.")
+
+
+def waits(*answers: Any) -> list[float]:
+    """Follow with these answers to Open and Read, in turn, and collect how long it waits between."""
+    task = Task(follow("job_1", None, RETRIES))
+    remaining = list(answers)
+    slept = []
+    while remaining and not task.done:
+        if isinstance(task.step, Sleep):
+            slept.append(task.step.seconds)
+            task.answer(None)
+        elif isinstance(task.step, Entry):
+            task.answer(None)
+        elif isinstance(remaining[0], ServerUnreachable):
+            task.fail(remaining.pop(0))
+        else:
+            assert isinstance(task.step, Read if isinstance(remaining[0], bytes) else Open)
+            task.answer(remaining.pop(0))
+    if isinstance(task.step, Sleep):
+        slept.append(task.step.seconds)
+    return slept
+
+
+def entry(index: int) -> bytes:
+    return frame(LOG[index]).encode()
+
+
+def test_after_a_clean_end_it_comes_back_at_once() -> None:
+    assert waits(STREAM, GREETING + entry(0), b"") == [0]
+
+
+def test_after_a_drop_it_waits_as_long_as_the_server_wished() -> None:
+    assert waits(STREAM, GREETING + entry(0), LOST) == [2.0]
+
+
+def test_the_wish_of_an_earlier_connection_still_holds_when_none_can_be_made() -> None:
+    assert waits(STREAM, GREETING + entry(0), LOST, LOST, LOST) == [2.0, 2.0, 2.0]
+
+
+def test_without_a_wish_each_wait_may_be_twice_the_last_up_to_a_bound() -> None:
+    first, second, third = waits(LOST, LOST, LOST)
+
+    assert 0.05 <= first <= 0.1
+    assert 0.1 <= second <= 0.2
+    assert 0.2 <= third <= 0.4
+
+
+def test_a_busy_server_is_given_the_time_that_it_asks_for() -> None:
+    assert waits(Reply(503, {"retry-after": "7"})) == [7.0]
+
+
+def test_a_server_that_asks_for_very_long_is_not_waited_for() -> None:
+    with pytest.raises(ServerBusy):
+        waits(Reply(503, {"retry-after": "61"}))
+
+
+def test_failures_in_a_row_are_bounded() -> None:
+    with pytest.raises(ConnectionLost):
+        waits(*[LOST] * 4)
+
+
+def test_an_entry_makes_the_failures_before_it_forgotten() -> None:
+    waits(LOST, LOST, LOST, STREAM, entry(0), LOST, LOST, LOST, STREAM, entry(1), LOST, LOST, LOST)
+
+
+def test_a_heartbeat_makes_the_failures_before_it_forgotten() -> None:
+    """Else a job that thinks for long could not be followed through a proxy that cuts connections."""
+    waits(*[LOST, LOST, STREAM, GREETING, b": ping\n", LOST] * 5)
+
+
+def test_a_greeting_alone_does_not_make_the_failures_before_it_forgotten() -> None:
+    """A server that crashes on every follower greets them first."""
+    with pytest.raises(ConnectionLost):
+        waits(*[STREAM, GREETING, LOST] * 4)
+
+
+def test_a_server_that_ends_again_and_again_without_a_word_is_asked_at_its_own_pace() -> None:
+    """That is how an overloaded server speaks to a browser."""
+    assert waits(*[STREAM, GREETING, b""] * 3) == [0, 2.0, 2.0]
