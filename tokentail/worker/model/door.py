@@ -48,6 +48,14 @@ for _name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai"):
 # It logs each request's URL at INFO, and some providers take the key as part of the URL.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
+# litellm prepares a request in a thread. One that is cancelled in that moment is dropped unsent, which is
+# right, and Python complains about the coroutine that would have sent it.
+warnings.filterwarnings(
+    "ignore",
+    message=r"coroutine '\w*(Completion|Handler|LLM|Chat)\w*\.\w+' was never awaited",
+    category=RuntimeWarning,
+)
+
 __all__ = [
     "DEFAULT_CHAT_COMPLETION_PARAM_VALUES",
     "AsyncStream",

@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 
-
 #: Seconds to wait, after the provider has said that it is done, for it to end the response too. Only a
 #: response read to its end leaves a connection that the next request can use without a new handshake.
 _END_SECONDS = 0.1
