@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
-from scripted_server import ScriptedServer
+from client_commands import EVENTS, LOG, Run, run_to_end
+from scripted_logs import job
+from scripted_server import ScriptedServer, reply, stream
 
 from tokentail import AsyncClient, Client
 from tokentail.client import Entry, Retries
@@ -110,3 +113,12 @@ class Followed:
 @pytest.fixture(params=[Threaded, Asynchronous], ids=["Client", "AsyncClient"])
 def client(request: pytest.FixtureRequest, server: ScriptedServer) -> Any:
     return request.param(server.url)
+
+
+@pytest.fixture
+def run(server: ScriptedServer) -> Run:
+    """Run a command to its end; the server has one job, which answers in full."""
+    server.on("POST", "/v1/jobs", reply(202, job()))
+    server.on("GET", "/v1/jobs/job_1", reply(200, job()))
+    server.on(*EVENTS, stream(LOG))
+    return partial(run_to_end, server)

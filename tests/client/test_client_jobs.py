@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scripted_server import ScriptedServer, completed, hang_up, job, not_found, problem, reply, result
+from scripted_logs import completed, job, result
+from scripted_server import ScriptedServer, hang_up, not_found, problem, reply
 
 from tokentail.client import JobCancelled, JobFailed, JobNotFound
 from tokentail.shared.cursor import Cursor
@@ -14,11 +15,11 @@ JOB = ("GET", "/v1/jobs/job_1")
 def test_a_job_is_read_with_its_result_and_cursor(client, server: ScriptedServer) -> None:
     server.on(*JOB, reply(200, job(status="running", cursor="17-3", result=result("Hel"), later="x")))
 
-    read = client.call("get", "job_1", wait=2.5)
+    read = client.call("get", "job_1", wait=2)
 
     assert (read.status, read.text, read.cursor, read.ended) == ("running", "Hel", Cursor(17, 3), False)
     assert read.raw["later"] == "x"
-    assert server.requests[0].target == "/v1/jobs/job_1?wait=2.5"
+    assert server.requests[0].target == "/v1/jobs/job_1?wait=2"
 
 
 def test_an_unknown_job_is_not_found(client) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_server import attempt, completed, delta, frame, logged
+from scripted_logs import attempt, completed, delta, logged
+from scripted_server import frame
 
 from tokentail.client.errors import ConnectionLost, ServerBusy, ServerUnreachable
 from tokentail.client.follow import follow

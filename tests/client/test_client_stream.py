@@ -6,21 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from scripted_server import (
-    FENCE,
-    ScriptedServer,
-    attempt,
-    cancelled,
-    completed,
-    delta,
-    failed,
-    hang_up,
-    job,
-    logged,
-    problem,
-    reply,
-    stream,
-)
+from scripted_logs import FENCE, attempt, cancelled, completed, delta, failed, job, logged
+from scripted_server import ScriptedServer, hang_up, problem, reply, stream
 
 from tokentail.client import InvalidRequest, JobCancelled, JobFailed, Restarted, StreamRestarted
 

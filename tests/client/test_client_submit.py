@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from scripted_server import ScriptedServer, hang_up, job, problem, reply
+from scripted_logs import job
+from scripted_server import ScriptedServer, hang_up, problem, reply
 
 from tokentail import Client
 from tokentail.client import (
@@ -131,7 +132,7 @@ def test_a_refused_request_names_every_problem(client, server: ScriptedServer) -
         problem(422, "invalid_request", "Invalid.", errors=wrong, headers={"x_request_id": "r1"}),
     )
 
-    with pytest.raises(InvalidRequest, match="Invalid: /messages/0/role: is unknown; no model") as caught:
+    with pytest.raises(InvalidRequest, match="not valid: /messages/0/role: is unknown; no model") as caught:
         client.call("submit", "demo", "Hi")
 
     error = caught.value

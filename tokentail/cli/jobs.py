@@ -108,7 +108,7 @@ def follow(
 def get(
     job_id: JobId,
     wait: Annotated[
-        float | None, typer.Option(min=0, max=60, metavar="SECONDS", help="Wait so long for the ending.")
+        int | None, typer.Option(min=0, max=60, metavar="SECONDS", help="Wait so long for the ending.")
     ] = None,
     as_json: Json = False,
     url: Url = None,

@@ -73,7 +73,7 @@ class AsyncClient:
             )
         )
 
-    async def get(self, job_id: str, *, wait: float | None = None) -> Job:
+    async def get(self, job_id: str, *, wait: int | None = None) -> Job:
         """The job as it is now, or after waiting for its ending. See `Client.get`."""
         return await self._run(calls.get(job_id, wait=wait, retries=self._retries))
 

@@ -60,9 +60,9 @@ def submit(
     return job_from(json_of(reply))
 
 
-def get(job_id: str, *, wait: float | None, retries: Retries) -> Steps[Job]:
+def get(job_id: str, *, wait: int | None, retries: Retries) -> Steps[Job]:
     """Read a job; with `wait`, once it has ended or so many seconds are over."""
-    params = {} if wait is None else {"wait": f"{wait:g}"}
+    params = {} if wait is None else {"wait": str(wait)}
     request = Request("GET", job_path(job_id), params=params, hold_seconds=wait or 0)
     return job_from(json_of((yield from _exchange(request, retries))))
 

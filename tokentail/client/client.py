@@ -80,7 +80,7 @@ class Client:
             )
         )
 
-    def get(self, job_id: str, *, wait: float | None = None) -> Job:
+    def get(self, job_id: str, *, wait: int | None = None) -> Job:
         """The job as it is now; with `wait` (up to 60), when it has ended or so many seconds are over.
 
         Raises JobNotFound.

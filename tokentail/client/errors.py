@@ -50,7 +50,8 @@ class ConnectionLost(ServerUnreachable):
 
 
 class FieldError(NamedTuple):
-    """One problem of a refused request: where (a JSON pointer into the body) and what."""
+    """One problem of a refused request: where and what. `pointer` is a JSON pointer into the body, or the
+    name of a query parameter or header."""
 
     pointer: str
     message: str

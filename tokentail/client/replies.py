@@ -54,10 +54,7 @@ def error_of(reply: Reply) -> ApiError | ProtocolError:
     problem = _parsed(reply)
     if not isinstance(problem, dict) or "code" not in problem:
         return _foreign(reply)
-    fields = [
-        FieldError(str(one.get("pointer", "")), str(one.get("message", "")))
-        for one in problem.get("errors") or ()
-    ]
+    fields = [_field_error(one) for one in problem.get("errors") or ()]
     return _ERRORS.get(reply.status, ApiError)(
         _sentence(problem, fields),
         status=reply.status,
@@ -86,10 +83,17 @@ def _parsed(reply: Reply) -> Any:
         return None
 
 
+def _field_error(raw: dict[str, Any]) -> FieldError:
+    place = raw.get("pointer") or raw.get("parameter") or raw.get("header") or ""
+    return FieldError(str(place), str(raw.get("message", "")))
+
+
 def _sentence(problem: dict[str, Any], fields: list[FieldError]) -> str:
     text = str(problem.get("detail") or problem.get("title") or problem["code"])
+    if all(one.message in text for one in fields):
+        return text
     listed = "; ".join(f"{one.pointer}: {one.message}" if one.pointer else one.message for one in fields)
-    return f"{text.removesuffix('.')}: {listed}" if listed and listed not in text else text
+    return f"The request is not valid: {listed}."
 
 
 def _foreign(reply: Reply) -> ApiError | ProtocolError:
