@@ -39,6 +39,8 @@ ARROWS: dict[Status | None, dict[str, set[Status]]] = {
     Status.QUEUED: {
         "claim": {Status.RUNNING},
         "cancel": {Status.CANCELLED},
+        # It came back from a lost worker whose log turned out to have ended.
+        "finish": {Status.COMPLETED, Status.FAILED, Status.CANCELLED},
     },
     Status.RUNNING: {
         "claim": {Status.QUEUED},  # its lease had lapsed

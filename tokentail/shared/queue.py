@@ -90,8 +90,8 @@ class Queue:
 
     async def enqueue(
         self, tenant: str, request: ChatRequest, idempotency_key: str | None
-    ) -> tuple[str, bool]:
-        """Store a job and wake a worker. Returns its id and whether it is new.
+    ) -> tuple[Record, bool]:
+        """Store a job and wake a worker. Returns its record and whether it is new.
 
         With an idempotency key the same request answers the same job, so it may be repeated. Raises
         QueueFull, and IdempotencyConflict if the key stands for another request.
@@ -100,7 +100,7 @@ class Queue:
         metadata = request.metadata or {}
         body = {"call": request.to_call(), "on_interruption": request.on_interruption}
         with store.away_is_unavailable():
-            outcome, answer = await self._enqueue(
+            outcome, *answer = await self._enqueue(
                 [
                     keys.READY,
                     keys.BELL,
@@ -126,7 +126,8 @@ class Queue:
             raise QueueFull(_FULL_RETRY_SECONDS)
         if outcome == b"conflict":
             raise IdempotencyConflict("This Idempotency-Key was used with another request.")
-        return answer.decode(), outcome == b"stored"
+        stored_id, flat = answer
+        return Record.parse(stored_id.decode(), _hash(flat)), outcome == b"stored"
 
     async def get(self, tenant: str, job_id: str) -> Record:
         """A job's record. Raises JobNotFound for unknown, expired and foreign jobs alike."""
@@ -279,11 +280,16 @@ class Queue:
 
 
 def _claim(now: int, job_id: bytes, fence: bytes, request: bytes, flat: list[bytes]) -> Claim:
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    fields = _hash(flat)
     name = job_id.decode()
     return Claim(
         name, int(fence), orjson.loads(request), Record.parse(name, fields), fields[b"envelope"], now
     )
+
+
+def _hash(flat: list[bytes]) -> dict[bytes, bytes]:
+    """HGETALL as a script returns it."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _fingerprint(body: dict[str, Any]) -> str:

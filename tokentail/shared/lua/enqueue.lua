@@ -1,5 +1,5 @@
 -- enqueue(id, tenant, model, envelope, request, metadata, deadline_ms, max_queue, idempotency hash)
---   -> {'stored', id} | {'same', id} | {'conflict', id} | {'full', depth}
+--   -> {'stored' | 'same' | 'conflict', id, record as HGETALL} | {'full'}
 --
 -- Stores a job and rings the bell, or says why not. All or nothing.
 --
@@ -19,14 +19,13 @@ if hash ~= '' then
   if known then
     local job, body = known:match('^(%S+) (%S+)$')
     if redis.call('EXISTS', prefix .. job) == 1 then
-      return {body == hash and 'same' or 'conflict', job}
+      return {body == hash and 'same' or 'conflict', job, redis.call('HGETALL', prefix .. job)}
     end
   end
 end
 
-local depth = redis.call('ZCARD', KEYS[1])
-if depth >= tonumber(ARGV[8]) then
-  return {'full', depth}
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[8]) then
+  return {'full'}
 end
 
 local time = redis.call('TIME')
@@ -56,4 +55,4 @@ end
 if redis.call('LLEN', KEYS[2]) == 0 then
   redis.call('LPUSH', KEYS[2], '1')
 end
-return {'stored', id}
+return {'stored', id, redis.call('HGETALL', KEYS[3])}

@@ -1,0 +1,146 @@
+"""The HTTP edge, put together: routes, errors, request ids, and the life of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import tokentail
+from tokentail.api import health, jobs, problems
+from tokentail.api.context import Context
+from tokentail.api.follow import Follow
+from tokentail.api.problems import Problem
+from tokentail.api.sweeper import Sweeper
+from tokentail.api.tails import Tails
+from tokentail.shared import redis as store
+from tokentail.shared.errors import TokentailError
+from tokentail.shared.log import Logs
+from tokentail.shared.models import ModelList
+from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
+
+logger = structlog.get_logger()
+
+#: Connections of one process to each plane, besides the reader's; commands are short, callers take turns.
+REDIS_CONNECTIONS = 4
+
+#: A client's request waits this long for Redis before it is told to come back.
+REDIS_SECONDS = 2.0
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def create_app(
+    settings: Settings, on_started: Callable[[Context], None] | None = None
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The ASGI app. Raises ConfigError if the model list can't be read.
+
+    `on_started` is called within the running loop when requests can be served.
+    """
+    models = ModelList.load(settings.models or ModelList.demo_path())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _running(settings, models) as context:
+            app.state.context = context
+            if on_started is not None:
+                on_started(context)
+            yield
+
+    app = FastAPI(title="tokentail", version=tokentail.__version__, lifespan=lifespan, redoc_url=None)
+    app.include_router(health.router)
+    app.include_router(jobs.router)
+    app.router.routes.append(Route("/v1/jobs/{job_id}/events", Follow(), methods=["GET"], name="events"))
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(TokentailError, _tokentail_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+    return RequestIds(app)
+
+
+@asynccontextmanager
+async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Context]:
+    redis = store.client(settings.redis_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
+    log_redis = store.client(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
+    queue, logs = Queue(redis, settings), Logs(log_redis)
+    tails = Tails(store.pool(settings.log_url), log_redis)
+    context = Context(settings, models, redis, log_redis, queue, logs, tails)
+    helpers = [
+        asyncio.create_task(tails.run()),
+        asyncio.create_task(Sweeper(tails, queue, logs, settings).run()),
+    ]
+    for helper in helpers:
+        helper.add_done_callback(_must_not_end)
+    try:
+        yield context
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+        await redis.aclose()
+        await log_redis.aclose()
+
+
+def _must_not_end(helper: asyncio.Task[None]) -> None:
+    # Without its reader a process would accept followers and never tell them anything.
+    if not helper.cancelled():
+        logger.critical("a helper broke down", error=repr(helper.exception()))
+        raise SystemExit(1)
+
+
+class RequestIds:
+    """Gives every answer an X-Request-ID: the client's own if it is a sensible one, else a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = list(message.get("headers", ()))
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+async def _problem(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)  # noqa: S101
+    return problems.response(problem)
+
+
+async def _tokentail_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TokentailError)  # noqa: S101
+    return problems.response(problems.problem_of(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    problem = Problem(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}.")
+    problem.headers.update(error.headers or {})
+    return problems.response(problem)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    # Starlette raises it again for the server to log, with its place and without the request's body.
+    return problems.response(Problem(500, "internal", "tokentail made a mistake."))

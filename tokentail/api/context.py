@@ -1,0 +1,43 @@
+"""What every route works with; made once per process by the app's lifespan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+from starlette.requests import HTTPConnection
+
+from tokentail.api.tails import Tails
+from tokentail.shared.log import Logs
+from tokentail.shared.models import ModelList
+from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
+
+#: Owner of all jobs while there are no keys.
+TENANT = "default"
+
+
+@dataclass
+class Context:
+    """One API process. `draining` once it was told to stop: no new streams, and not ready."""
+
+    settings: Settings
+    models: ModelList
+    redis: Redis
+    log_redis: Redis
+    queue: Queue
+    logs: Logs
+    tails: Tails
+    draining: bool = field(default=False)
+
+    def drain(self) -> None:
+        """End every stream cleanly; their clients come back to another process with their cursors."""
+        self.draining = True
+        for tail in self.tails.all():
+            for follower in tail.followers:
+                follower.close()
+
+
+def context_of(connection: HTTPConnection) -> Context:
+    """The context of the process that serves a request."""
+    return connection.app.state.context  # type: ignore[no-any-return]

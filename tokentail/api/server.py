@@ -1,0 +1,110 @@
+"""Serving the edge with uvicorn: sockets, processes, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import socket
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import Multiprocess
+
+from tokentail.api.app import create_app
+from tokentail.api.context import Context
+from tokentail.api.follow import ABORT_EXTENSION
+from tokentail.shared import logging
+from tokentail.shared.errors import ConfigError
+from tokentail.shared.models import ModelList
+from tokentail.shared.settings import Settings
+
+#: Streams end at once when told to; this is for a client that takes nothing of what is buffered for it.
+GOODBYE_SECONDS = 5
+
+_BACKLOG = 2048
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. Port 0 takes a free one.
+
+    Prints `api on http://<host>:<port>` on standard output when it listens. Raises ConfigError, before
+    anything is started, when the address is taken or the model list is wrong.
+    """
+    logging.configure(settings.log_level)
+    ModelList.load(settings.models or ModelList.demo_path())
+    listener = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        functools.partial(_app, settings),
+        factory=True,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        # It prints query strings, and they will hold tokens.
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        backlog=_BACKLOG,
+        workers=workers,
+        timeout_graceful_shutdown=GOODBYE_SECONDS,
+    )
+    print(f"api on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    if workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return 0
+    # uvicorn raises the signal that stopped it once more when it has stopped; being told to stop is no
+    # reason to exit with an error.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"Can't listen on {host}:{port}: {error.strerror or error}.") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _app(settings: Settings) -> Any:
+    return create_app(settings, on_started=_end_streams_on_signals)
+
+
+def _end_streams_on_signals(context: Context) -> None:
+    """uvicorn stops accepting on a signal but leaves open streams open, on purpose: end them ourselves,
+    then let it go on. It has installed its handlers by now."""
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        before = signal.getsignal(number)
+
+        def handle(received: int, frame: FrameType | None, before: Any = before) -> None:
+            loop.call_soon_threadsafe(context.drain)
+            if callable(before):
+                before(received, frame)
+
+        signal.signal(number, handle)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, which also lets an app drop its connection at once. Closing would first wait for a dead
+    peer to take what is buffered for it."""
+
+    def on_message_begin(self) -> None:
+        """Called by the parser when a request begins."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT_EXTENSION: self.transport.abort}  # type: ignore[dict-item]

@@ -1,0 +1,112 @@
+"""A submit's body and headers → a ChatRequest, or a refusal that names every fault."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from tokentail.api.problems import Problem
+from tokentail.shared.chat_request import ChatRequest
+from tokentail.shared.models import ModelList
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+#: Faults listed in one answer: a body of thousands of bad messages must not become a larger answer.
+_LISTED = 50
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises Problem 413 as soon as it is known to be larger than `limit` bytes."""
+    too_large = Problem(413, "too_large", f"The body is larger than {limit} bytes.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The Idempotency-Key header, if there is one. Raises Problem 422."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        message = "must be 1 to 255 visible ASCII characters"
+        raise _invalid([{"header": "Idempotency-Key", "message": message}])
+    return key
+
+
+def parse(body: bytes, models: ModelList) -> ChatRequest:
+    """The request in a body. Raises Problem: 400 if it is not JSON, 422 with every fault if it is not a
+    chat request, 422 `unknown_model` if that is its only fault."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "invalid_json", f"The body is not JSON: {error}.") from None
+    try:
+        request = ChatRequest.model_validate(data, strict=True)
+    except ValidationError as error:
+        raise _invalid([_fault(problem, data) for problem in error.errors(include_url=False)]) from None
+    _check_model(request, models)
+    return request
+
+
+def _check_model(request: ChatRequest, models: ModelList) -> None:
+    if request.model not in models:
+        known = list(models.aliases)
+        detail = f"/model: {request.model[:100]!r} is not one of this server's models: {', '.join(known)}."
+        pointer = {"pointer": "/model", "message": "is not one of this server's models"}
+        raise Problem(422, "unknown_model", detail, errors=[pointer], models=known)
+    if not models.allows_image_urls(request.model) and (places := request.image_urls()):
+        message = f"{request.model} takes images only as data: URIs"
+        raise _invalid(
+            [{"pointer": f"/messages/{m}/content/{p}/image_url/url", "message": message} for m, p in places]
+        )
+
+
+def _invalid(errors: list[dict[str, str]]) -> Problem:
+    first = errors[0]
+    place = first.get("pointer") or first.get("header") or first.get("parameter") or "the body"
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    detail = f"{place}: {first['message']}{more}."
+    return Problem(422, "invalid_request", detail, errors=errors[:_LISTED])
+
+
+def invalid_parameter(name: str, message: str) -> Problem:
+    """A query parameter that can't be read."""
+    return _invalid([{"parameter": name, "message": message}])
+
+
+def _fault(problem: Any, data: Any) -> dict[str, str]:
+    kind, loc = problem["type"], problem["loc"]
+    message = _MESSAGES.get(kind) or problem["msg"].removeprefix("Value error, ")
+    return {"pointer": _pointer(loc, data, kind), "message": message}
+
+
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+
+
+def _pointer(loc: tuple[int | str, ...], data: Any, kind: str) -> str:
+    """A JSON pointer from pydantic's path, which also holds the names of union members on its way: what
+    leads nowhere in the body is left out, but for a last step that says what is missing."""
+    steps: list[str] = []
+    for number, step in enumerate(loc):
+        last = number == len(loc) - 1
+        leads = isinstance(data, dict) and step in data
+        if leads or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
+            data = data[step]
+        elif not (last and kind == "missing"):
+            continue
+        steps.append(str(step).replace("~", "~0").replace("/", "~1"))
+    return "".join(f"/{step}" for step in steps)
