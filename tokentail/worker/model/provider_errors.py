@@ -66,7 +66,8 @@ def clean(message: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         message = message.replace(secret, "[key]")
     # Longer texts hold whole response bodies; cut before the patterns run over them.
-    message = " ".join(message[: MESSAGE_LIMIT * 4].split())
+    printable = "".join(c if c.isprintable() else " " for c in message[: MESSAGE_LIMIT * 4])
+    message = " ".join(printable.split())
     message = _KEYS.sub("[key]", _URL.sub("[url]", _PREFIXES.sub("", message)))
     if len(message) > MESSAGE_LIMIT:
         message = message[: MESSAGE_LIMIT - 1] + "…"

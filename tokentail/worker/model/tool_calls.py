@@ -44,7 +44,8 @@ class ToolCalls:
     """Give it the tool calls of each chunk in order; it answers with ours.
 
     `id` and `name` are given once each, with a call's first part (a name that the provider itself sends
-    late is given when it comes). A missing id is invented. A part that says nothing new is left out.
+    late is given when it comes). A missing or doubled id is replaced; a part that says nothing new is
+    left out.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class ToolCalls:
         self._newest: dict[int, _Call] = {}
         self._known: dict[tuple[int, str], _Call] = {}
         self._last: _Call | None = None
+        self._ids: set[str] = set()
 
     def __len__(self) -> int:
         return self._count
@@ -125,7 +127,13 @@ class ToolCalls:
         self._count += 1
         call.name = name
         call.arguments.append(text)
-        part: ToolCallPart = {"index": call.index, "id": call_id or f"call_{secrets.token_hex(12)}"}
+        # Clients answer a call by its id, so one that is taken already is as good as none.
+        is_free = call_id and call_id not in self._ids
+        part: ToolCallPart = {
+            "index": call.index,
+            "id": call_id if is_free else f"call_{secrets.token_hex(12)}",
+        }
+        self._ids.add(part["id"])
         if name:
             part["name"] = name
         part["arguments"] = text
