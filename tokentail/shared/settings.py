@@ -22,6 +22,11 @@ def _redis_url(url: str) -> str:
         raise ValueError("must start with redis://, rediss:// or unix://")
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("must name a socket, as in unix:///run/redis.sock")
+    try:
+        _ = parts.port
+    except ValueError:
+        # What urllib says of it quotes the password's rest when an @ or # in it is not written as %40 or %23.
+        raise ValueError("must have a number from 0 to 65535 as its port") from None
     return url
 
 
