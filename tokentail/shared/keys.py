@@ -7,7 +7,7 @@
 | `tt:{q}:bell` | list | at most one push; wakes one idle worker | until popped |
 | `tt:{q}:workers` | zset | worker ids by the ms of their last heartbeat | pruned by each heartbeat |
 | `tt:{q}:control:<worker>` | list | messages to one worker | CONTROL_SECONDS after the last push |
-| `tt:{q}:job:<job>` | hash | the record (fields: `shared/record.py`) | record TTL after the ending |
+| `tt:{q}:job:<job>` | hash | the record (fields: `shared/job.py`) | record TTL after the ending |
 | `tt:{q}:request:<job>` | string | the request as JSON | log TTL after the ending |
 | `tt:{q}:idem:<tenant>:<sha256>` | string | `<job> <sha256 of the body>` | as long as the record |
 | `tt:{q}:index:<tenant>` | zset | the tenant's jobs, all score 0: ids sort by time | pruned by each enqueue |

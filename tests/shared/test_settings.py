@@ -1,0 +1,142 @@
+"""Settings come from the environment and are refused with a sentence that names them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tokentail.shared.errors import ConfigError
+from tokentail.shared.settings import Settings
+
+SECRET = "hunter2"
+
+
+def test_without_an_environment_the_documented_defaults_hold() -> None:
+    settings = Settings.load()
+    assert settings.redis_url == settings.log_url == "redis://127.0.0.1:6379/0"
+    assert (settings.concurrency, settings.max_queue, settings.max_attempts) == (20, 10_000, 3)
+    assert (settings.log_ttl_seconds, settings.record_ttl_seconds) == (3600, 86_400)
+    assert (settings.ping_seconds, settings.stream_seconds, settings.send_seconds) == (15, 600, 20)
+    assert settings.models is None
+
+
+def test_the_environment_is_read_and_an_option_wins_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENTAIL_CONCURRENCY", "3")
+    monkeypatch.setenv("TOKENTAIL_MODELS", "/tmp/models.yaml")
+    assert Settings.load().concurrency == 3
+    assert Settings.load(concurrency=None).concurrency == 3
+    assert Settings.load(concurrency=4).concurrency == 4
+    assert Settings.load().models == Path("/tmp/models.yaml")
+
+
+def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENTAIL_LOG_REDIS_URL", "rediss://logs:6380/1")
+    assert Settings.load().log_url == "rediss://logs:6380/1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "http://127.0.0.1:6379"),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "unix://"),
+        ("REDIS_URL", "redis://127.0.0.1:many/0"),
+        ("REDIS_URL", "redis://127.0.0.1:66666/0"),
+        ("REDIS_URL", "redis://[::1/0"),
+        ("LOG_REDIS_URL", "6379"),
+        ("CONCURRENCY", "0"),
+        ("CONCURRENCY", "1001"),
+        ("CONCURRENCY", "a few"),
+        ("CONCURRENCY", ""),
+        ("LEASE_SECONDS", "0.4"),
+        ("LEASE_SECONDS", "nan"),
+        ("LEASE_SECONDS", "inf"),
+        ("DRAIN_SECONDS", "-1"),
+        ("MAX_ATTEMPTS", "0"),
+        ("FIRST_TOKEN_SECONDS", "0"),
+        ("IDLE_SECONDS", "-1"),
+        ("DEADLINE_SECONDS", "99999999"),
+        ("LOG_TTL_SECONDS", "0"),
+        ("RECORD_TTL_SECONDS", "soon"),
+        ("MAX_QUEUE", "0"),
+        ("MAX_REQUEST_BYTES", "10"),
+        ("PING_SECONDS", "0"),
+        ("STREAM_SECONDS", "0"),
+        ("SEND_SECONDS", "0"),
+        ("AUTH", "on"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"TOKENTAIL_{name}", value)
+    with pytest.raises(ConfigError, match=rf"^TOKENTAIL_{name}: .+\.$"):
+        Settings.load()
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENTAIL_CONCURRENCY", "0")
+    monkeypatch.setenv("TOKENTAIL_PING_SECONDS", "never")
+    with pytest.raises(ConfigError) as refusal:
+        Settings.load()
+    assert re.findall(r"TOKENTAIL_\w+", str(refusal.value)) == [
+        "TOKENTAIL_CONCURRENCY",
+        "TOKENTAIL_PING_SECONDS",
+    ]
+    assert "'0'" in str(refusal.value)
+
+
+def test_a_record_may_not_go_before_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENTAIL_RECORD_TTL_SECONDS", "10")
+    monkeypatch.setenv("TOKENTAIL_LOG_TTL_SECONDS", "11")
+    with pytest.raises(ConfigError, match=r"TOKENTAIL_RECORD_TTL_SECONDS .* TOKENTAIL_LOG_TTL_SECONDS"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "LOG_REDIS_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{SECRET}@redis:6379/0",
+        f"redis://user:{SECRET}",
+        f"redis://:{SECRET}#x@redis:6379/0",
+        f"redis://user:{SECRET}@redis:port/0",
+        f"user:{SECRET}@redis",
+    ],
+)
+def test_a_password_in_a_wrong_url_is_not_echoed(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    monkeypatch.setenv(f"TOKENTAIL_{name}", url)
+    with pytest.raises(ConfigError) as refusal:
+        Settings.load()
+    assert SECRET not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__suppress_context__
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(
+    name=st.sampled_from(sorted(Settings.model_fields)),
+    value=st.text(st.characters(codec="ascii", exclude_characters="\0")),
+)
+def test_no_value_of_any_setting_ends_in_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    with monkeypatch.context() as environment:
+        environment.setenv(f"TOKENTAIL_{name.upper()}", value)
+        with contextlib.suppress(ConfigError):
+            Settings.load()
+
+
+def test_settings_do_not_change_once_read() -> None:
+    with pytest.raises(ValidationError):
+        Settings.load().concurrency = 5  # type: ignore[misc]
