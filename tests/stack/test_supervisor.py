@@ -103,7 +103,7 @@ def test_children_do_not_share_the_terminal_of_the_supervisor(start: Start) -> N
     assert all(os.getsid(child) != os.getsid(stack.pid) for child in children_of(stack.pid))
 
 
-def test_a_killed_supervisor_leaves_no_child(start: Start) -> None:
+def test_a_killed_supervisor_leaves_no_child_and_can_be_started_again(start: Start) -> None:
     stack = start("api=serve", "worker=stubborn")
     stack.wait_for("all ready")
     children = children_of(stack.pid)
@@ -112,6 +112,7 @@ def test_a_killed_supervisor_leaves_no_child(start: Start) -> None:
     stack.wait()
 
     until(lambda: not any(map(is_alive, children)), "all children are gone")
+    start("api=serve").wait_for("all ready")
 
 
 def test_a_killed_child_is_started_again(start: Start, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,37 @@ from stack_processes import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(find_spec("tokentail.api.server") is None, reason="there is no API yet")
-
 READY = r"tokentail is ready at (http://127\.0\.0\.1:\d+)"
-Up = Callable[..., Running]
+Start = Callable[..., Running]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `tokentail up`."""
+
+    running: Running
+    directory: Path
+    url: str
+    #: The two lines it printed for trying it.
+    try_it: str
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack of all tests that leave it running."""
+    directory = tmp_path_factory.mktemp("up")
+    running = Running([TOKENTAIL, "up", "--port", "0", "--lease-seconds", "1"], cwd=directory)
+    try:
+        url = running.wait_for(READY)[1]
+        lines = [running.wait_for(start).string for start in ("job=", "curl -N")]
+        yield Stack(running, directory, url, "\n".join(lines))
+    finally:
+        running.close()
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
-    """Starts `tokentail up` on a free port in a directory of this test's own."""
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts stacks of this test's own, all in one directory, on free ports."""
     started: list[Running] = []
 
     def run(*options: str, **env: str) -> Running:
@@ -40,11 +62,11 @@ def up(tmp_path: Path) -> Iterator[Up]:
         return started[-1]
 
     yield run
-    for stack in started:
-        stack.close()
+    for running in started:
+        running.close()
 
 
-def submit(url: str, model: str = "demo") -> str:
+def submit(url: str, model: str = "fast") -> str:
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
     answer = httpx.post(f"{url}/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
@@ -57,130 +79,87 @@ def ended(url: str, job: str) -> dict[str, Any]:
     return record
 
 
-def child(stack: Running, word: str) -> int:
-    (pid,) = [pid for pid in children_of(stack.pid) if re.search(rf"tokentail {word}\b", command_of(pid))]
+def child(running: Running, word: str) -> int:
+    commands = {pid: command_of(pid) for pid in children_of(running.pid)}
+    (pid,) = [pid for pid, command in commands.items() if re.search(rf"tokentail {word}\b", command)]
     return pid
 
 
-def test_the_commands_it_prints_work_when_pasted(up: Up) -> None:
-    stack = up()
-    stack.wait_for(READY)
-    first = stack.wait_for("job=").string
-    second = stack.wait_for("curl -N").string
-
+def test_the_commands_it_prints_work_when_pasted(stack: Stack) -> None:
     answer = subprocess.run(
-        ["sh", "-c", f"{first}\n{second}"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=True,
+        ["sh", "-c", stack.try_it], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
 
     assert "event: delta" in answer.stdout
     assert "event: completed" in answer.stdout
 
 
-def test_jobs_survive_stopping_and_starting_again(up: Up) -> None:
-    stack = up()
-    url = stack.wait_for(READY)[1]
-    job = submit(url)
-    before = ended(url, job)
-    assert before["status"] == "completed"
-    stack.interrupt()
-    assert stack.wait() == 0
-
-    url = up().wait_for(READY)[1]
-
-    after = ended(url, job)
-    assert after["result"] == before["result"]
+def test_the_doctor_finds_the_stack_and_is_content(stack: Stack) -> None:
+    for options in ([], ["--worker"], ["--json"]):
+        answer = subprocess.run(
+            [TOKENTAIL, "doctor", *options], cwd=stack.directory, capture_output=True, text=True, check=False
+        )
+        assert answer.returncode == 0, answer.stdout
 
 
-def test_a_job_that_was_running_is_finished_by_the_next_start(up: Up) -> None:
-    stack = up("--drain-seconds", "0")
-    url = stack.wait_for(READY)[1]
-    job = submit(url)
-    until(lambda: httpx.get(f"{url}/v1/jobs/{job}").json()["status"] == "running", "the job runs")
-    stack.interrupt()
-    assert stack.wait() == 0
+def test_a_second_stack_on_the_same_data_is_refused_and_harms_nothing(stack: Stack) -> None:
+    second = Running([TOKENTAIL, "up", "--port", "0"], cwd=stack.directory)
 
-    url = up().wait_for(READY)[1]
-
-    assert ended(url, job)["status"] == "completed"
-
-
-def test_ctrl_c_leaves_no_process_and_exits_0(up: Up) -> None:
-    stack = up("--workers", "2")
-    stack.wait_for(READY)
-    children = children_of(stack.pid)
-    assert len(children) == 5  # Redis, demo provider, API, two workers.
-
-    stack.interrupt()
-
-    assert stack.wait() == 0
-    assert not any(map(is_alive, children))
-    assert "Stopped. The jobs are kept in .tokentail for the next start." in stack.said
-
-
-def test_a_killed_stack_leaves_no_process_and_starts_again(up: Up) -> None:
-    stack = up()
-    job = submit(stack.wait_for(READY)[1])
-    children = children_of(stack.pid)
-    stack.process.kill()
-    until(lambda: not any(map(is_alive, children)), "all children are gone")
-
-    url = up().wait_for(READY)[1]
-
-    assert ended(url, job)["status"] == "completed"
+    assert second.wait() == 2
+    assert "in use by another running tokentail stack" in second.said
+    second.close()
+    assert ended(stack.url, submit(stack.url))["status"] == "completed"
 
 
 @pytest.mark.parametrize("word", ["api", "worker", "demo-provider"])
-def test_a_killed_part_comes_back_and_jobs_run_again(word: str, up: Up) -> None:
-    stack = up("--lease-seconds", "1")
-    url = stack.wait_for(READY)[1]
+def test_a_killed_part_comes_back_and_jobs_run_again(word: str, stack: Stack) -> None:
+    os.kill(child(stack.running, word), signal.SIGKILL)
 
-    os.kill(child(stack, word), signal.SIGKILL)
-    stack.wait_for(r"ended \(signal 9\), starting it again")
+    stack.running.wait_for(r"ended \(signal 9\), starting it again")
 
     def runs_a_job() -> bool:
         try:
-            return bool(ended(url, submit(url))["status"] == "completed")
+            return bool(ended(stack.url, submit(stack.url))["status"] == "completed")
         except httpx.TransportError:
             return False
 
     until(runs_a_job, "a job completes")
 
 
-def test_a_second_stack_on_the_same_data_is_refused(up: Up) -> None:
-    up().wait_for(READY)
+def test_jobs_survive_ctrl_c_and_a_new_start(start: Start) -> None:
+    # Given a stack with one job that has ended and one that runs.
+    first = start("--drain-seconds", "0", "--workers", "2")
+    url = first.wait_for(READY)[1]
+    done = ended(url, submit(url))
+    unfinished = submit(url, "demo")
+    until(lambda: httpx.get(f"{url}/v1/jobs/{unfinished}").json()["status"] == "running", "the job runs")
+    children = children_of(first.pid)
+    assert len(children) == 5  # Redis, demo provider, API, two workers.
 
-    second = up()
+    # When it is stopped: it exits cleanly and leaves nothing running.
+    first.interrupt()
+    assert first.wait() == 0
+    assert not any(map(is_alive, children))
+    assert "Stopped. The jobs are kept in .tokentail for the next start." in first.said
 
-    assert second.wait() == 2
-    assert "in use by another running tokentail stack" in second.said
+    # Then the next start has the result of the one, and finishes the other.
+    url = start().wait_for(READY)[1]
+    assert ended(url, done["id"])["result"] == done["result"]
+    assert ended(url, unfinished)["status"] == "completed"
 
 
-def test_only_workers_see_the_keys_of_the_providers(up: Up, tmp_path: Path) -> None:
+def test_only_workers_see_the_keys_of_the_providers(start: Start, tmp_path: Path) -> None:
     (tmp_path / "models.yaml").write_text(
         "model_list:\n"
         "  - model_name: mine\n"
         "    litellm_params: {model: openai/gpt-x, api_key: os.environ/MY_SECRET}\n"
     )
-    stack = up("--models", "models.yaml", MY_SECRET="s3cret", OPENAI_API_KEY="sk-1")
-    stack.wait_for(READY)
+    running = start("--models", "models.yaml", MY_SECRET="s3cret", OPENAI_API_KEY="sk-1")
+    running.wait_for(READY)
 
-    seen = {command_of(pid): environment_of(pid).keys() for pid in children_of(stack.pid)}
+    seen = {command_of(pid): environment_of(pid).keys() for pid in children_of(running.pid)}
 
     assert len(seen) == 3  # No demo provider beside a model list.
     for command, names in seen.items():
         is_worker = "tokentail worker" in command
         assert ("MY_SECRET" in names, "OPENAI_API_KEY" in names) == (is_worker, is_worker), command
-
-
-def test_the_doctor_finds_the_stack_and_is_content(up: Up, tmp_path: Path) -> None:
-    up().wait_for(READY)
-
-    for options in ([], ["--worker"], ["--json"]):
-        answer = subprocess.run(
-            [TOKENTAIL, "doctor", *options], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert answer.returncode == 0, answer.stdout
