@@ -70,6 +70,10 @@ def test_whole_calls_of_different_names_need_neither_index_nor_id() -> None:
     ]
 
 
+def test_calls_of_different_names_without_arguments_need_neither_index_nor_id() -> None:
+    assert _simple(_folded([_part(0, None, "f", "")], [_part(0, None, "g", "")])) == [("f", ""), ("g", "")]
+
+
 def test_whole_calls_of_the_same_name_need_neither_index_nor_id() -> None:
     assert _simple(_folded([_part(0, None, "f", '{"a":1}')], [_part(0, None, "f", '{"a":2}')])) == [
         ("f", '{"a":1}'),

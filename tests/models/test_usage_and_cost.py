@@ -68,7 +68,12 @@ def test_a_model_that_costs_nothing_can_be_said_to() -> None:
 
 def test_an_estimate_is_not_priced() -> None:
     guess: Usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18, "source": "estimated"}
-    assert cost(_route("gpt-4o-mini"), [], guess) is None
+    assert cost(_route("gpt-4o-mini", input_cost_per_token=1.0, output_cost_per_token=2.0), [], guess) is None
+
+
+def test_a_price_of_nothing_in_litellms_list_is_an_unknown_one() -> None:
+    route = Route("it", "codestral", "codestral-latest", 1, {}, {}, ())
+    assert _cost(route) is None
 
 
 def test_an_estimate_counts_prompt_images_tools_and_answer() -> None:

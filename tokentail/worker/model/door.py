@@ -17,10 +17,9 @@ os.environ.update(
     LITELLM_LOCAL_BLOG_POSTS="True",
     # Any other mode reads a `.env` file from wherever the process was started.
     LITELLM_MODE="PRODUCTION",
-    # A model that says the same thing a hundred times may mean it: litellm's default takes it for a fault.
+    # A model that says the same thing a hundred times may mean it: litellm's wrapper, which a few providers
+    # need, takes it for a fault.
     REPEATED_STREAMING_CHUNK_LIMIT="1000000000",
-    # Prompts and keys stand in litellm's debug log.
-    LITELLM_LOG="CRITICAL",
 )
 
 with warnings.catch_warnings():
@@ -43,6 +42,7 @@ with warnings.catch_warnings():
 litellm.suppress_debug_info = True
 litellm.turn_off_message_logging = True
 litellm.telemetry = False
+# Prompts and keys stand in litellm's debug log.
 for _name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 # It logs each request's URL at INFO, and some providers take the key as part of the URL.
