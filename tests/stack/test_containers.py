@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import jsonschema
 import pytest
 import typer
 import yaml
+from stack_processes import TOKENTAIL, Running, until
 
 from tokentail.cli import app
 from tokentail.shared.settings import PREFIX, Settings
@@ -46,6 +50,41 @@ def test_each_container_starts_a_command_that_we_have(service: str) -> None:
     options = parse(SERVICES[service]["command"])
 
     assert options["command"] == {"demo": "demo-provider"}.get(service, service)
+
+
+READY = {
+    "api": r"api on http://0\.0\.0\.0:(\d+)",
+    "demo": r"demo provider on http://0\.0\.0\.0:(\d+)",
+    "worker": r"worker (\S+) ready",
+}
+PROGRAMS = {"python": sys.executable, "tokentail": TOKENTAIL}
+
+
+def succeeds(command: Sequence[str], environment: dict[str, str]) -> bool:
+    env = {**os.environ, **environment}
+    return subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_each_container_would_start_become_healthy_and_end_when_told(service: str, redis_url: str) -> None:
+    # Given the command and environment of the container, on our Redis and a free port,
+    words = [re.sub(r"^80\d\d$", "0", word) for word in SERVICES[service]["command"]]
+    environment = {name: value for name, value in SERVICES[service].get("environment", {}).items() if value}
+    if "TOKENTAIL_REDIS_URL" in environment:
+        environment["TOKENTAIL_REDIS_URL"] = redis_url
+    container = Running([TOKENTAIL, *words], env=environment)
+    try:
+        # when it says that it serves, its health check is soon content,
+        where = container.wait_for(READY[service])[1]
+        _, program, *check = SERVICES[service]["healthcheck"]["test"]
+        check = [re.sub(r":80\d\d/", f":{where}/", word) for word in check]
+        until(lambda: succeeds([PROGRAMS[program], *check], environment), "it is healthy")
+
+        # and SIGTERM ends it as a success.
+        container.process.terminate()
+        assert container.wait() == 0, container.said
+    finally:
+        container.close()
 
 
 def test_the_health_check_of_a_worker_is_a_command_that_we_have() -> None:
