@@ -89,6 +89,21 @@ async def lapse(redis: Redis, job_id: str) -> None:
     assert await redis.zadd(keys.LEASES, {job_id: 1}, xx=True, ch=True) == 1
 
 
+async def redis_ms(redis: Redis) -> int:
+    """The time by Redis's clock, as scripts see it."""
+    seconds, micros = await redis.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def clock_passes(redis: Redis, ms: int) -> None:
+    """Wait until Redis's clock shows a later millisecond, so that what comes next comes later."""
+
+    async def passed() -> bool:
+        return await redis_ms(redis) > ms
+
+    await eventually(passed)
+
+
 async def written(redis: Redis, job_id: str, fence: int, *log: Event) -> list[Entry]:
     """Entries of one attempt, in the log as a worker would have written them."""
     entries = [Entry(Cursor(fence, seq), events.encode(event)) for seq, event in enumerate(log)]
