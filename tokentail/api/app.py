@@ -59,7 +59,15 @@ def create_app(
                 on_started(context)
             yield
 
-    app = FastAPI(title="tokentail", version=tokentail.__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="tokentail",
+        version=tokentail.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would leave the protocol, and ids never end in a slash.
+        redirect_slashes=False,
+    )
     app.include_router(health.router)
     app.include_router(jobs.router)
     app.router.routes.append(Route("/v1/jobs/{job_id}/events", Follow(), methods=["GET"], name="events"))

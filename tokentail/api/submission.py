@@ -52,7 +52,9 @@ def parse(body: bytes, models: ModelList) -> ChatRequest:
     try:
         request = ChatRequest.model_validate(data, strict=True)
     except ValidationError as error:
-        raise _invalid([_fault(problem, data) for problem in error.errors(include_url=False)]) from None
+        raise _invalid(
+            [_fault(problem, data) for problem in error.errors(include_url=False, include_input=False)]
+        ) from None
     _check_model(request, models)
     return request
 

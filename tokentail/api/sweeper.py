@@ -40,12 +40,17 @@ class Sweeper:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = asyncio.get_running_loop().time()
-            for tail in self._tails.all():
+            tails = self._tails.all()
+            for tail in tails:
                 for follower in list(tail.followers):
                     self._look_at(follower, now)
-                if not tail.is_over and now - tail.heard_at > CHECK_SECONDS:
+            silent = [tail for tail in tails if not tail.is_over and now - tail.heard_at > CHECK_SECONDS]
+            try:
+                for tail in silent:
                     tail.heard_at = now
                     await self._check(tail)
+            except StoreUnavailable:
+                logger.warning("silent logs can't be checked", logs=len(silent))
 
     def _look_at(self, follower: Follower, now: float) -> None:
         settings = self._settings
@@ -59,15 +64,11 @@ class Sweeper:
             follower.ping()
 
     async def _check(self, tail: Tail) -> None:
-        """Find out what a silent log's record says of it."""
-        try:
-            record = await self._queue.record(tail.job_id)
-            if record is not None and record.unlogged:
-                await endings.log_ending(
-                    self._queue, self._logs, record, ttl_seconds=self._settings.log_ttl_seconds
-                )
-            elif record is None or (record.has_ended and await self._logs.last(tail.job_id) is None):
-                tail.gone = True
-                tail.wake()
-        except StoreUnavailable:
-            logger.warning("a silent log can't be checked", job=tail.job_id)
+        """Find out what a silent log's record says of it. Raises StoreUnavailable."""
+        record = await self._queue.record(tail.job_id)
+        if record is not None and record.unlogged:
+            ttl = self._settings.log_ttl_seconds
+            await endings.log_ending(self._queue, self._logs, record, ttl_seconds=ttl)
+        elif record is None or (record.has_ended and await self._logs.last(tail.job_id) is None):
+            tail.gone = True
+            tail.wake()

@@ -12,6 +12,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -30,6 +31,9 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 
+#: How deep a schema may be nested: OpenAI allows 10, JSON encoders give up at about 250.
+DEEPEST = 64
+
 _IMAGE = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,(.+)", re.ASCII | re.DOTALL)
 _WEB = re.compile(r"https?://[^\s]+", re.ASCII)
 
@@ -44,6 +48,24 @@ def _base64(text: str) -> str:
     except (binascii.Error, ValueError):
         raise ValueError("must be base64") from None
     return text
+
+
+def _shallow(value: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"must not be nested deeper than {DEEPEST} levels")
+
+
+#: A JSON Schema, passed on as it is.
+Schema = Annotated[dict[str, Any], AfterValidator(_shallow)]
 
 
 class TextPart(_Model):
@@ -174,7 +196,7 @@ Message = Annotated[
 class FunctionDefinition(_Model):
     name: Name
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Schema | None = None
     strict: bool | None = None
 
 
@@ -195,7 +217,7 @@ class ChosenTool(_Model):
 class JsonSchema(_Model):
     name: Name
     description: str | None = None
-    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    schema_: Annotated[Schema, Field(alias="schema")]
     strict: bool | None = None
 
 

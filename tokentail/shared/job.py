@@ -113,6 +113,11 @@ class Record:
         )
 
 
+#: Everything but the result, which may be megabytes and is not listed.
+LISTED_FIELDS = tuple(
+    b"tenant model status metadata created deadline started ended attempt fence reason ending cursor".split()
+)
+
 _NUMBERS = ("created", "deadline", "started", "ended", "attempt", "tries", "crashes", "handoffs", "fence")
 
 # Crockford's base 32, lower case: digits sort before letters, so ids sort by time as text.

@@ -42,11 +42,12 @@ _FORGET_WORKER_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that a worker has just claimed. `now` is Redis's time of the claim in ms."""
+    """A job that a worker has just claimed. `now` is Redis's time of the claim in ms; `request` is None
+    only if somebody removed it behind our back."""
 
     job_id: str
     fence: int
-    request: dict[str, Any]
+    request: dict[str, Any] | None
     record: Record
     envelope: bytes
     now: int
@@ -170,10 +171,11 @@ class Queue:
                 ids = await self._redis.zrevrangebylex(keys.index(tenant), top, "-", 0, _LIST_PAGE)
                 pipe = self._redis.pipeline(transaction=False)
                 for raw in ids:
-                    pipe.hgetall(keys.record(raw.decode()))
+                    pipe.hmget(keys.record(raw.decode()), list(job.LISTED_FIELDS))
                 records = await pipe.execute() if ids else []
-            for raw, fields in zip(ids, records, strict=True):
+            for raw, values in zip(ids, records, strict=True):
                 after = raw.decode()
+                fields = {f: v for f, v in zip(job.LISTED_FIELDS, values, strict=True) if v is not None}
                 yield after, Record.parse(after, fields) if fields else None
             if len(ids) < _LIST_PAGE:
                 return

@@ -75,9 +75,8 @@ def away_is_unavailable() -> Iterator[None]:
     """Turn the driver's ways to say that Redis is away into StoreUnavailable."""
     try:
         yield
-    except AuthenticationError:
-        # A ConnectionError by inheritance, but waiting won't mend it.
-        raise
+    except AuthenticationError as error:
+        raise StoreUnavailable("Redis refuses the credentials in its URL.") from error
     except _AWAY as error:
         raise StoreUnavailable(_SENTENCE) from error
     except ResponseError as error:

@@ -150,6 +150,8 @@ class Attempt:
         record = self.claim.record
         if record.cancel:
             return self._cancelled()
+        if self.claim.request is None:
+            return self._failed("internal", "The job's request is gone from Redis.", retryable=True)
         if record.crashes >= POISON_CRASHES:
             return self._failed("worker_lost", "The job took its workers down with it.", retryable=False)
         if self._limits.remaining_seconds() <= 0:
@@ -158,9 +160,10 @@ class Attempt:
 
     async def _copy(self) -> Ending | Retry:
         """Copy the model's deltas into the log until it finishes or fails."""
-        record = self.claim.record
+        claim = self.claim
+        assert claim.request is not None  # noqa: S101
         self._generation = self._models.chat(
-            self.claim.request["call"], job_id=self.claim.job_id, attempt=record.tries + 1
+            claim.request["call"], job_id=claim.job_id, attempt=claim.record.tries + 1
         )
         try:
             async with self._limits.watch(), aclosing(self._generation) as generation:
@@ -183,7 +186,8 @@ class Attempt:
         record, limit = self.claim.record, self._settings.max_attempts
         tries = record.tries + 1
         streamed = self._limits.first_delta_ms is not None
-        if not error.retryable or (streamed and self.claim.request["on_interruption"] == "fail"):
+        wants_restart = self.claim.request is None or self.claim.request["on_interruption"] == "restart"
+        if not error.retryable or (streamed and not wants_restart):
             return self._failed(error.code, str(error), retryable=error.retryable)
         if tries >= limit > 1:
             last = f"{tries} attempts failed; the last with {error.code}: {error}"

@@ -10,14 +10,16 @@ import orjson
 import structlog
 import uvloop
 from arq.connections import ArqRedis
+from redis.asyncio import Redis
 
 from tokentail.shared import logging
 from tokentail.shared import redis as store
+from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
 from tokentail.shared.queue import Claim, Queue
 from tokentail.shared.settings import Settings
-from tokentail.worker.appender import Appender, until_available
+from tokentail.worker.appender import Appender
 from tokentail.worker.attempt import Attempt
 from tokentail.worker.model import Models
 from tokentail.worker.pool import Pool
@@ -43,7 +45,7 @@ async def _work(settings: Settings, models: Models) -> int:
     redis = ArqRedis(pool, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
     log_redis = store.client(settings.log_url)
     for client in (redis, log_redis):
-        await until_available(lambda client=client: store.check(client))  # type: ignore[misc]
+        await _answering(client)
     await models.warm_up()
 
     logs = Logs(log_redis)
@@ -70,6 +72,17 @@ async def _work(settings: Settings, models: Models) -> int:
         await models.aclose()
         await log_redis.aclose()
     return 0
+
+
+async def _answering(redis: Redis) -> None:
+    """Wait for a Redis to come up, and say so. Raises ConfigError if it is not one we can use."""
+    while True:
+        try:
+            await store.check(redis)
+            return
+        except StoreUnavailable as error:
+            logger.warning("waiting for Redis", reason=str(error))
+            await asyncio.sleep(1)
 
 
 def _announce(worker_id: str) -> None:

@@ -70,7 +70,6 @@ class Pool(Worker):
             max_jobs=settings.concurrency,
             poll_delay=0,
             on_startup=self._begin,
-            on_shutdown=self._leave,
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
         )
@@ -103,12 +102,17 @@ class Pool(Worker):
         self._helpers.append(task)
         return task
 
-    async def _leave(self, ctx: dict[Any, Any]) -> None:
+    async def _leave(self) -> None:
         for task in self._helpers:
             task.cancel()
         await asyncio.gather(*self._helpers, return_exceptions=True)
         with contextlib.suppress(StoreUnavailable):  # The list forgets those that do not renew.
             await self._queue.leave(self.id)
+
+    async def close(self) -> None:
+        """Leave. arq's own would also delete its health key, and fail if Redis is away."""
+        await self._leave()
+        await self.pool.aclose(close_connection_pool=True)
 
     def handle_sig(self, signum: Signals) -> None:
         """First signal: drain. Second: hand everything back now."""

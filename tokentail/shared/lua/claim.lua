@@ -1,5 +1,5 @@
 -- claim(worker, slots, lease_ms, record prefix, request prefix)
---   -> {now_ms, wait_ms, {job, ...}} with job = {id, fence, request, record as HGETALL}
+--   -> {now_ms, wait_ms, {job, ...}} with job = {id, fence, request or 'null', record as HGETALL}
 --
 -- First returns lapsed leases to the queue, then claims up to `slots` ripe jobs, each with a new fence.
 -- wait_ms: when the next queued job ripens or the next lease lapses; -1 if there is neither.
@@ -40,7 +40,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0
     redis.call('HSETNX', record, 'started', string.format('%.0f', now))
     redis.call('HINCRBY', record, 'attempt', 1)
     redis.call('ZADD', KEYS[2], now + lease, id)
-    jobs[#jobs + 1] = {id, fence, redis.call('GET', requests .. id), redis.call('HGETALL', record)}
+    jobs[#jobs + 1] = {id, fence, redis.call('GET', requests .. id) or 'null', redis.call('HGETALL', record)}
   end
 end
 
