@@ -143,6 +143,18 @@ def problem(status: int, code: str, detail: str = "So it is.", **more: Any) -> A
     return reply(status, body, content_type="application/problem+json", **headers)
 
 
+def watched(answer: Answer, let_go: threading.Event) -> Answer:
+    """Give an answer that does not end, and set `let_go` when the client closes the connection."""
+
+    def answer_and_watch(exchange: Exchange) -> None:
+        answer(exchange)
+        exchange.connection.settimeout(30)
+        if exchange.connection.recv(1) == b"":
+            let_go.set()
+
+    return answer_and_watch
+
+
 def hang_up(exchange: Exchange) -> None:
     """Take the request and break the connection off without a word."""
     exchange.break_off()
@@ -157,12 +169,13 @@ def stream(
     end: str = "clean",
     upto: int | None = None,
     step: int = 0,
-    retry_ms: int = 1,
+    deaf: bool = False,
 ) -> Answer:
     """Serve a log from where the request wants it, only its first `upto` entries, and end that.
 
     `end` is "clean", "drop" (the connection closes without the end that HTTP wants) or "hold" (silence
-    until the server is closed). A text in the log is sent as it is.
+    until the server is closed). `deaf`: from the start, whatever the request wants. A text in the log is
+    sent as it is.
     """
     entries = list(log)
 
@@ -172,9 +185,9 @@ def stream(
             b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
         )
         cursor = exchange.request.headers.get("last-event-id")
-        ids = [one[0] for one in entries if not isinstance(one, str)]
-        start = ids.index(cursor) + 1 if cursor in ids else 0
-        text = f": connected\nretry: {retry_ms}\n" + "".join(frame(one) for one in entries[start:upto])
+        places = {one[0]: place for place, one in enumerate(entries, 1) if not isinstance(one, str)}
+        start = 0 if deaf else places.get(cursor, 0)
+        text = ": connected\nretry: 1\n" + "".join(frame(one) for one in entries[start:upto])
         _send_chunks(exchange, text.encode(), step)
         if end == "clean":
             exchange.send(b"0\r\n\r\n")

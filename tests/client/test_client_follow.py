@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from scripted_logs import FENCE, attempt, completed, delta, logged
-from scripted_server import ScriptedServer, hang_up, problem, reply, stream
+from scripted_server import Exchange, ScriptedServer, hang_up, problem, reply, stream, watched
 
 from tokentail.client import (
     JobNotFound,
@@ -134,6 +136,15 @@ def test_a_log_that_stays_broken_is_an_error_not_a_loop(client, server: Scripted
         client.events("job_1")
 
 
+def test_a_log_that_is_reset_and_broken_again_and_again_is_an_error_not_a_loop(
+    client, server: ScriptedServer
+) -> None:
+    server.on(*EVENTS, stream(['data: {"type":"reset","requested":"1-1"}\n\n', LOG[0], LOG[2]], deaf=True))
+
+    with pytest.raises(ProtocolError):
+        client.events("job_1")
+
+
 def test_another_kind_of_server_is_recognized_by_its_answer(client, server: ScriptedServer) -> None:
     server.on(*EVENTS, reply(200, {"hello": "world"}))
 
@@ -150,3 +161,25 @@ def test_events_that_are_newer_than_this_client_are_passed_on_and_do_no_harm(
     followed = client.follow("job_1")
 
     assert contents(followed.items) == ["x"]
+
+
+def test_a_connection_of_no_more_use_is_closed_before_the_next(client, server: ScriptedServer) -> None:
+    let_go = threading.Event()
+
+    def next_connection(exchange: Exchange) -> None:
+        assert let_go.wait(30)
+        stream(LOG)(exchange)
+
+    server.on(*EVENTS, watched(stream([LOG[0], LOG[2]], end="drop"), let_go), next_connection)
+
+    assert as_logged(client.events("job_1")) == LOG
+
+
+def test_a_proxy_is_not_asked_for_this_machine(
+    client, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    server.on(*EVENTS, stream(LOG))
+
+    assert as_logged(client.events("job_1")) == LOG

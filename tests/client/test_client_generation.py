@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from scripted_logs import FENCE, attempt, completed, delta, failed, job, logged, result
-from scripted_server import ScriptedServer, problem, reply, stream
+from scripted_server import ScriptedServer, problem, reply, stream, watched
 
 from tokentail import AsyncClient, Client
 from tokentail.client import (
@@ -140,3 +141,30 @@ async def test_more_followers_than_a_usual_pool_holds_are_served_at_once(server:
         await asyncio.gather(*(one.aclose() for one in generations))
 
     assert contents(first) == ["Grüß"] * 120
+
+
+def test_the_result_of_a_new_attempt_is_whole_wherever_it_began(client, server: ScriptedServer) -> None:
+    server.on(*EVENTS, stream(LOG[:3] + SECOND))
+
+    assert client.followed_result("job_1", LOG[1][0]).text == "Anew"
+    assert len(server.requests) == 1
+
+
+def test_leaving_early_lets_go_of_the_connection(server: ScriptedServer) -> None:
+    let_go = threading.Event()
+    server.on(*EVENTS, watched(stream(LOG, upto=3, end="drop"), let_go))
+
+    with Client(server.url) as client:
+        with client.follow("job_1") as generation:
+            next(generation)
+        assert let_go.wait(30)
+
+
+async def test_leaving_early_lets_go_of_the_connection_in_asyncio_too(server: ScriptedServer) -> None:
+    let_go = threading.Event()
+    server.on(*EVENTS, watched(stream(LOG, upto=3, end="drop"), let_go))
+
+    async with AsyncClient(server.url) as client:
+        async with client.follow("job_1") as generation:
+            await anext(generation)
+        assert await asyncio.to_thread(let_go.wait, 30)

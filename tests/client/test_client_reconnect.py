@@ -1,4 +1,4 @@
-"""When a follower connects again, step by step and without a clock: no socket, no waiting."""
+"""When a request is repeated and a follower connects again, step by step: no socket, no waiting."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import pytest
 from scripted_logs import attempt, completed, delta, logged
 from scripted_server import frame
 
+from tokentail.client.calls import get, result
 from tokentail.client.errors import ConnectionLost, ServerBusy, ServerUnreachable
 from tokentail.client.follow import follow
 from tokentail.client.retries import Retries
-from tokentail.client.steps import Entry, Open, Read, Reply, Sleep, Task
+from tokentail.client.steps import Entry, Open, Read, Reply, Send, Sleep, Steps, Task
 
 RETRIES = Retries(connections=4, first_seconds=0.1, longest_seconds=0.5)
 STREAM = Reply(200, {"content-type": "text/event-stream"})
 LOG = logged(attempt(), delta("a"), completed())
 GREETING = b": connected\nretry: 2000\n"
 LOST = ConnectionLost("Lost.")
+NOT_SENT = ServerUnreachable("Not there.")
 
 
-def waits(*answers: Any) -> list[float]:
-    """Follow with these answers to Open and Read, in turn, and collect how long it waits between."""
-    task = Task(follow("job_1", None, RETRIES))
+def waits(*answers: Any, steps: Steps[Any] | None = None) -> list[float]:
+    """Follow with these answers to Send, Open and Read, in turn, and collect how long it waits between."""
+    task = Task(steps or follow("job_1", None, RETRIES))
     remaining = list(answers)
     slept = []
     while remaining and not task.done:
@@ -34,7 +36,7 @@ def waits(*answers: Any) -> list[float]:
         elif isinstance(remaining[0], ServerUnreachable):
             task.fail(remaining.pop(0))
         else:
-            assert isinstance(task.step, Read if isinstance(remaining[0], bytes) else Open)
+            assert isinstance(task.step, Read if isinstance(remaining[0], bytes) else Open | Send)
             task.answer(remaining.pop(0))
     if isinstance(task.step, Sleep):
         slept.append(task.step.seconds)
@@ -55,6 +57,10 @@ def test_after_a_drop_it_waits_as_long_as_the_server_wished() -> None:
 
 def test_the_wish_of_an_earlier_connection_still_holds_when_none_can_be_made() -> None:
     assert waits(STREAM, GREETING + entry(0), LOST, LOST, LOST) == [2.0, 2.0, 2.0]
+
+
+def test_the_wish_of_an_earlier_connection_still_holds_on_one_that_was_not_told_yet() -> None:
+    assert waits(STREAM, GREETING + entry(0), LOST, STREAM, b": connected\n", LOST) == [2.0, 2.0]
 
 
 def test_without_a_wish_each_wait_may_be_twice_the_last_up_to_a_bound() -> None:
@@ -97,3 +103,17 @@ def test_a_greeting_alone_does_not_make_the_failures_before_it_forgotten() -> No
 def test_a_server_that_ends_again_and_again_without_a_word_is_asked_at_its_own_pace() -> None:
     """That is how an overloaded server speaks to a browser."""
     assert waits(*[STREAM, GREETING, b""] * 3) == [0, 2.0, 2.0]
+
+
+def test_a_request_that_could_not_be_sent_is_told_at_once() -> None:
+    """Nothing is in doubt, and somebody may be waiting at a terminal."""
+    with pytest.raises(ServerUnreachable):
+        waits(NOT_SENT, steps=get("job_1", wait=None, retries=RETRIES))
+
+
+def test_a_request_in_doubt_is_repeated_also_while_no_connection_can_be_made() -> None:
+    assert len(waits(LOST, NOT_SENT, NOT_SENT, steps=get("job_1", wait=None, retries=RETRIES))) == 3
+
+
+def test_who_waits_for_a_result_waits_also_while_no_connection_can_be_made() -> None:
+    assert len(waits(NOT_SENT, NOT_SENT, NOT_SENT, steps=result("job_1", retries=RETRIES))) == 3

@@ -59,6 +59,16 @@ def test_who_can_take_text_back_gets_the_new_answer(client, server: ScriptedServ
     assert seen == ["Hello", "!"]
 
 
+def test_a_restart_of_nothing_is_not_told_again(client, server: ScriptedServer) -> None:
+    silent = logged(attempt(2, "retry"), fence=FENCE + 1)
+    third = logged(attempt(3, "retry"), delta("Hello"), completed(), fence=FENCE + 2)
+    server.on(*EVENTS, stream(FIRST + silent + third))
+    told: list[Restarted] = []
+
+    assert client.stream("demo", "Hi", on_restart=told.append) == ["Hal", "Hello"]
+    assert told == [Restarted("retry", 2)]
+
+
 def test_an_attempt_that_failed_before_its_first_text_is_not_noticed(client, server: ScriptedServer) -> None:
     server.on(*EVENTS, stream(FIRST[:1] + SECOND))
 

@@ -46,6 +46,9 @@ class Connection:
             # A follower holds its connection for as long as a job takes, so a bound on connections would
             # be a bound on followers, and the 101st would wait for nothing.
             "limits": httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            # Loading the certificates takes a tenth of a second. Over plain http nobody asks for them, and
+            # redirects are not followed.
+            "verify": httpx.URL(self.url).scheme == "https",
             # A company's proxy can't reach this machine's loopback, but httpx would ask it to.
             "trust_env": not _is_loopback(self.url),
         }

@@ -15,8 +15,9 @@ from tokentail.shared.cursor import Cursor
 
 logger = logging.getLogger("tokentail.client")
 
-#: How often in a row the log may come broken at the same place. Once may be a proxy's doing.
-BROKEN_LOGS = 2
+#: How often a follower may get a broken log and read again before it says so. A proxy may be to blame for
+#: one; it is not counted "in a row", for a server may send good entries again before each broken one.
+BROKEN_LOGS = 3
 
 
 def follow(job_id: str, after: Cursor | None, retries: Retries) -> Steps[None]:
@@ -66,7 +67,7 @@ def _check(reply: Reply) -> None:
 
 
 class _Reconnect:
-    """Whether and when to connect again. Made for one follow; counts failures in a row."""
+    """Whether and when to connect again. Made for one follow; counts what went wrong in it."""
 
     def __init__(self, job_id: str, retries: Retries) -> None:
         self._job_id = job_id
@@ -86,7 +87,7 @@ class _Reconnect:
             self._failures = 0
 
     def progressed(self) -> None:
-        self._failures = self._broken = self._quiet_ends = 0
+        self._failures = self._quiet_ends = 0
 
     def after_end(self, retry_ms: int | None) -> float:
         """The server ended the connection in good order: come back at once. One that does so again and
