@@ -65,7 +65,8 @@ def submit(
 ) -> None:
     """Submit a job and print its answer as it comes.
 
-    Ctrl-C leaves the job running and says how to follow it again.
+    Ctrl-C leaves the job running and says how to follow it again. Exit codes: 1 the job failed or could not
+    be followed, 3 it was cancelled, 130 Ctrl-C.
     """
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": _prompt(prompt)})

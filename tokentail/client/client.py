@@ -118,6 +118,8 @@ class Client:
         that two answers are never run together; or `on_restart` is called, where you forget what you
         have shown, and the new text follows. (`follow` and `result` work for the job in any case.)
 
+        Only content is text: reasoning, refusals and tool calls are what `follow` and `result` are for.
+
         Raises JobFailed and JobCancelled when that is how the job ended, and what `submit` raises.
         """
         job = self.submit(model, messages, **options)
