@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from tokentail.shared import events, keys
 from tokentail.shared import log as log_module
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.errors import LogCut
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Entry, Logs
 
@@ -92,6 +93,27 @@ async def test_an_ending_does_not_go_before_entries_of_its_own_attempt(
 ) -> None:
     entries = await written(redis, job_id, FENCE, attempt(), delta("a"), delta("b"))
     assert await append(logs, job_id, mark(FENCE, 1, completed())) == entries[-1]
+
+
+async def test_an_ending_does_not_follow_a_gap(logs: Logs, redis: Redis, job_id: str) -> None:
+    # Given a log whose end Redis has forgotten
+    for entries in ([], [attempt(2)], [attempt(2), delta("a")]):
+        await logs.delete(job_id)
+        await written(redis, job_id, FENCE, *entries)
+        # Then an ending that would stand further on is refused until the rest is there
+        with pytest.raises(LogCut):
+            await append(logs, job_id, mark(FENCE, 3, completed()))
+        assert await redis.xlen(keys.log(job_id)) == len(entries)
+    await redis.xadd(keys.log(job_id), {"e": events.encode(delta("b"))}, id=f"{FENCE}-2")
+    assert await append(logs, job_id, mark(FENCE, 3, completed())) is None
+
+
+async def test_an_ending_does_not_follow_an_older_attempts_entries(
+    logs: Logs, redis: Redis, job_id: str
+) -> None:
+    await written(redis, job_id, FENCE - 1, attempt(), delta("a"))
+    with pytest.raises(LogCut):
+        await append(logs, job_id, mark(FENCE, 2, completed()))
 
 
 async def test_a_delta_that_quotes_an_ending_ends_nothing(logs: Logs, redis: Redis, job_id: str) -> None:

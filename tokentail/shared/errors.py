@@ -24,6 +24,11 @@ class StoreUnavailable(TokentailError):
     or what was stored is found again under the same idempotency key."""
 
 
+class LogCut(StoreUnavailable):
+    """Nobody's fault: Redis came back without the end of a log. Its writer, who has kept it, appends it
+    again; until then nothing can follow."""
+
+
 class JobNotFound(TokentailError):
     """The job is unknown, expired or somebody else's; the three are never told apart."""
 

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from tokentail.shared import events, keys
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.errors import LogCut
 from tokentail.shared.events import Event
 
 FIELD = b"e"
@@ -47,12 +48,15 @@ class Logs:
         """Append the entry that opens or ends an attempt and set the log's lifetime from now.
 
         Returns None when it is written (also if it was already: repeating is harmless), else the entry
-        that forbids it: the log's ending, or an entry of a newer attempt.
+        that forbids it: the log's ending, or an entry of a newer attempt. Raises LogCut if the entry would
+        not follow the one before it.
         """
         with store.away_is_unavailable():
             answer = await self._append([keys.log(job_id)], [str(cursor), raw, int(ttl_seconds * 1000)])
         if answer[0] == b"written":
             return None
+        if answer[0] == b"gap":
+            raise LogCut(f"Redis has forgotten the end of the log of {job_id}.")
         return Entry(Cursor.parse(answer[1]), answer[2])
 
     async def last(self, job_id: str) -> Entry | None:

@@ -124,7 +124,7 @@ class Appender:
                     writer.job_id, entry.cursor, raw, ttl_seconds=ttl_seconds
                 )
             except StoreUnavailable:
-                # It may come back without the log's tail; an ending must not follow a gap.
+                # It may come back without the log's tail, or has (LogCut): an ending must not follow a gap.
                 self._doubt([writer])
                 continue
             if there is None or there.is_ending:

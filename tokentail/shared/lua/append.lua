@@ -1,29 +1,35 @@
--- append(id, event, ttl_ms) -> {'written'} | {'ended', id, event} | {'fenced', id, event}
+-- append(id, event, ttl_ms) -> {'written'} | {'ended', id, event} | {'fenced', id, event} | {'gap'}
 --
 -- Appends an entry that opens or ends an attempt, unless the log has ended ('ended': the ending that
--- is there) or a later entry is there ('fenced'). Saying it again after a lost reply is harmless.
+-- is there), a later entry is there ('fenced'), or the entry before it is not ('gap': Redis has come back
+-- without the end of the log). Saying it again after a lost reply is harmless.
 -- The entries between go by plain XADD: their ids alone keep a stale writer out once an entry with a
 -- higher fence is there; what they can't do is look whether the last entry is an ending.
 --
 -- KEYS[1] log  stream; entries '<fence>-<seq>', one field 'e' whose JSON begins with its type
 
+local my_fence, my_seq = ARGV[1]:match('^(%d+)-(%d+)$')
+local follows = my_seq == '0'
+
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if last then
+if last and last[1] ~= ARGV[1] then
   local there, event = last[1], last[2][2]
-  if there ~= ARGV[1] then
-    local kind = event:match('^{"type":"(%a+)"')
-    if kind == 'completed' or kind == 'failed' or kind == 'cancelled' then
-      return {'ended', there, event}
-    end
-    local fence, seq = there:match('^(%d+)-(%d+)$')
-    local my_fence, my_seq = ARGV[1]:match('^(%d+)-(%d+)$')
-    if tonumber(fence) > tonumber(my_fence)
-      or (fence == my_fence and tonumber(seq) > tonumber(my_seq)) then
-      return {'fenced', there, event}
-    end
-    redis.call('XADD', KEYS[1], ARGV[1], 'e', ARGV[2])
+  local kind = event:match('^{"type":"(%a+)"')
+  if kind == 'completed' or kind == 'failed' or kind == 'cancelled' then
+    return {'ended', there, event}
   end
-else
+  local fence, seq = there:match('^(%d+)-(%d+)$')
+  if tonumber(fence) > tonumber(my_fence)
+    or (fence == my_fence and tonumber(seq) > tonumber(my_seq)) then
+    return {'fenced', there, event}
+  end
+  follows = follows or (fence == my_fence and tonumber(seq) + 1 == tonumber(my_seq))
+end
+
+if not last or last[1] ~= ARGV[1] then
+  if not follows then
+    return {'gap'}
+  end
   redis.call('XADD', KEYS[1], ARGV[1], 'e', ARGV[2])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
