@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 import redis
 
@@ -15,14 +13,6 @@ from tokentail.stack.redis_server import RedisServer
 
 #: TOKENTAIL_TEST_REDIS_SERVER=/path/to/redis-server chooses another one than `tokentail up` would.
 REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
-
-
-def pytest_configure() -> None:
-    # Wants a line in the configuration that says what is the default anyway: function scope.
-    warnings.filterwarnings("ignore", message=".*asyncio_default_fixture_loop_scope")
-    # No time limit per example: a busy machine is no bug.
-    hypothesis.settings.register_profile("tokentail", deadline=None)
-    hypothesis.settings.load_profile("tokentail")
 
 
 @pytest.fixture(autouse=True)

@@ -54,17 +54,31 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
         workers=workers,
         timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
-    print(f"api on http://{shown}:{listener.getsockname()[1]}", flush=True)
-    if workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return 0
-    # uvicorn raises the signal that stopped it once more when it has stopped; being told to stop is no
-    # reason to exit with an error.
-    for number in _STOP_SIGNALS:
-        signal.signal(number, lambda number, frame: None)
+    address = f"http://{shown}:{listener.getsockname()[1]}"
+    return _serve_many(config, listener, address) if workers > 1 else _serve_one(config, listener, address)
+
+
+def _serve_one(config: uvicorn.Config, listener: socket.socket, address: str) -> int:
     server = uvicorn.Server(config)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # Before anybody can know that we are here, or a signal that comes before uvicorn listens to it would
+    # be lost. uvicorn also raises the signal that stopped it once more when it has stopped; without a
+    # handler that would be an exit with an error.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, stop)
+    print(f"api on {address}", flush=True)
     server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def _serve_many(config: uvicorn.Config, listener: socket.socket, address: str) -> int:
+    supervisor = Multiprocess(config, sockets=[listener])
+    print(f"api on {address}", flush=True)
+    supervisor.run()
+    return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
