@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 import typer
 import yaml
-from stack_processes import TOKENTAIL, Running, until
+from processes import TOKENTAIL, Running, until
 
 from tokentail.cli import app
 from tokentail.shared.settings import PREFIX, Settings

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from stack_processes import TOKENTAIL
+from processes import TOKENTAIL
 
 from tokentail.shared import keys
 from tokentail.shared.settings import Settings

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from stack_processes import Running, is_alive, until
+from processes import Running, is_alive, until
 
 from tokentail.stack import leash
 

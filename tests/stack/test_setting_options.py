@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from stack_processes import TOKENTAIL
+from processes import TOKENTAIL
 
 from tokentail.cli.setting_options import API, SETTINGS, UP, WORKER
 from tokentail.shared.settings import Settings

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stack_processes import Running, children_of, is_alive, until
+from processes import Running, children_of, is_alive, until
 
 from tokentail.stack.redis_server import RedisServer
 

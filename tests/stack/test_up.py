@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from stack_processes import (
+from processes import (
     PATIENCE_SECONDS,
     TOKENTAIL,
     Running,

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stack_processes import PATIENCE_SECONDS, TOKENTAIL
+from processes import PATIENCE_SECONDS, TOKENTAIL
 
 from tokentail.stack.redis_server import RedisServer
 
