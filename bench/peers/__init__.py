@@ -1,0 +1,1 @@
+"""What people write today in tokentail's place, written well: each is a process of its own."""
