@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -13,6 +14,10 @@ from tokentail.stack.redis_server import RedisServer
 
 #: TOKENTAIL_TEST_REDIS_SERVER=/path/to/redis-server chooses another one than `tokentail up` would.
 REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
+
+# No time limit per example: a busy machine is no bug.
+hypothesis.settings.register_profile("tokentail", deadline=None)
+hypothesis.settings.load_profile("tokentail")
 
 
 @pytest.fixture(autouse=True)
