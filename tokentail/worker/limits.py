@@ -28,6 +28,9 @@ class Limits:
         self._claimed_at = time.monotonic()
         self._timer: asyncio.Timeout | None = None
         self._moved_at = 0.0
+        #: Whether the timer is set for the deadline: asking the clock when it fires would not do, for a loop
+        #: may fire a timer a little early.
+        self._is_deadline = False
         #: From submit to this attempt's first delta; None before.
         self.first_delta_ms: int | None = None
 
@@ -52,9 +55,9 @@ class Limits:
     async def watch(self) -> AsyncIterator[None]:
         """Raises ModelError inside the block's end when one of the three clocks has run out."""
         loop = asyncio.get_running_loop()
-        first = min(self._settings.first_token_seconds, self.remaining_seconds())
+        first = loop.time() + self._next(self._settings.first_token_seconds)
         try:
-            async with asyncio.timeout_at(loop.time() + first) as self._timer:
+            async with asyncio.timeout_at(first) as self._timer:
                 yield
         except TimeoutError:
             raise self._ran_out() from None
@@ -66,12 +69,18 @@ class Limits:
         now = time.monotonic()
         if now - self._moved_at > SLACK_SECONDS and self._timer is not None:
             self._moved_at = now
-            idle = min(self._settings.idle_seconds + SLACK_SECONDS, self.remaining_seconds())
+            idle = self._next(self._settings.idle_seconds + SLACK_SECONDS)
             self._timer.reschedule(asyncio.get_running_loop().time() + idle)
+
+    def _next(self, seconds: float) -> float:
+        """How long the timer has to run: so long, or until the deadline if that comes first."""
+        remaining = self.remaining_seconds()
+        self._is_deadline = remaining <= seconds
+        return min(seconds, remaining)
 
     def _ran_out(self) -> ModelError:
         settings = self._settings
-        if self.remaining_seconds() <= 0:
+        if self._is_deadline:
             return ModelError("deadline_exceeded", "The job ran past its deadline.", retryable=False)
         if self.first_delta_ms is None:
             sentence = f"The model said nothing within {settings.first_token_seconds:g} s."
