@@ -113,7 +113,8 @@ class Attempt:
     async def _open(self) -> Writer | Entry:
         record = self.claim.record
         opening: Event = {"type": "attempt", "attempt": record.attempt, "reason": record.reason}
-        ttl = self._limits.remaining_seconds() + self._settings.log_ttl_seconds + ORPHAN_SECONDS
+        # Redis removes at once what is to expire in the past.
+        ttl = max(0.0, self._limits.remaining_seconds()) + self._settings.log_ttl_seconds + ORPHAN_SECONDS
         return await self._appender.open(self.claim.job_id, self.claim.fence, opening, ttl_seconds=ttl)
 
     async def _adopt(self, ending: Entry) -> Ending:
@@ -241,7 +242,10 @@ class Attempt:
         return outcome
 
     async def _hand_back(self, outcome: Retry | Stop) -> str:
+        assert self._writer is not None  # noqa: S101
         claim = self.claim
+        # What was said stands in the log, also if the job is cancelled before another attempt voids it.
+        await self._writer.flushed()
         if isinstance(outcome, Retry):
             return await until_available(
                 lambda: self._queue.hand_back(claim.job_id, claim.fence, "retry", outcome.delay_seconds)
