@@ -137,6 +137,13 @@ def test_a_server_that_is_not_there_is_one_sentence_that_says_how_to_start_it(
     assert sentence.endswith("Start one with: tokentail up")
 
 
+def test_an_address_that_is_none_is_one_sentence_and_a_usage_error(run: Run) -> None:
+    ran = run("submit", "Hi", "--url", "localhost:8000")
+
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("tokentail: 'localhost:8000' is not the address of a server")
+
+
 @pytest.mark.parametrize("command", [["submit", "Hi"], ["follow", "job_1"], ["follow", "job_1", "--json"]])
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_follow_it_again(
     run: Run, server: ScriptedServer, command: list[str]

@@ -14,7 +14,10 @@ import typer
 
 from tokentail import __version__
 from tokentail.cli import doctor, jobs, servers
-from tokentail.shared.errors import TokentailError
+from tokentail.shared.errors import ConfigError, TokentailError
+
+#: A setting, file or address is wrong; nothing was started. The supervisor restarts nothing that exits so.
+MISCONFIGURED = 2
 
 app = typer.Typer(
     name="tokentail",
@@ -26,12 +29,13 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line. What goes wrong on purpose is one sentence on stderr and exit code 1."""
+    """Run the command line. An error of ours is one sentence on stderr; the exit code is 2 if it is the
+    configuration's, else 1."""
     try:
         app()
     except TokentailError as error:
         typer.echo(f"tokentail: {error}", err=True)
-        sys.exit(1)
+        sys.exit(MISCONFIGURED if isinstance(error, ConfigError) else 1)
 
 
 def _print_version(wanted: bool) -> None:

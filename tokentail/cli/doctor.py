@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokentail.cli.servers import exit_with
 from tokentail.cli.setting_options import DOCTOR, with_settings
 
 if TYPE_CHECKING:
@@ -38,12 +37,8 @@ def doctor(
     **settings: str | None,
 ) -> None:
     """Check Redis, the model list and the workers. Exits with 1 if something is broken."""
-
-    def run() -> int:
-        loaded = _load(settings, data)
-        return _answer_for_worker(loaded) if worker else _report(loaded, as_json)
-
-    exit_with(run)
+    loaded = _load(settings, data)
+    raise typer.Exit(_answer_for_worker(loaded) if worker else _report(loaded, as_json))
 
 
 def _load(settings: dict[str, str | None], data: Path) -> Settings:

@@ -1,7 +1,7 @@
 """The client commands: submit, follow, get, list, cancel, delete.
 
 They end with 0 when all went well, 1 when it did not (the job failed, the server refused or can't be
-reached), 2 when the command line itself is wrong, 3 when the job was cancelled, and 130 on Ctrl-C.
+reached), 2 when the command line or an address is wrong, 3 when the job was cancelled, and 130 on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ Url = Annotated[
     typer.Option(envvar="TOKENTAIL_URL", help="The server's address.", show_default="http://127.0.0.1:8000"),
 ]
 Key = Annotated[str | None, typer.Option(envvar="TOKENTAIL_KEY", help="The API key, if the server has any.")]
+Prompt = Annotated[
+    str | None, typer.Argument(help="What to ask; '-' or nothing reads it from stdin.", show_default=False)
+]
+Metadata = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept with the job; may be repeated.")
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -39,10 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    prompt: Annotated[
-        str | None,
-        typer.Argument(help="What to ask; '-' or nothing reads it from stdin.", show_default=False),
-    ] = None,
+    prompt: Prompt = None,
     *,
     model: Annotated[
         str, typer.Option("--model", "-m", help="An alias from the server's model list.")
@@ -53,9 +56,7 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Submitting again with the same key finds the same job.")
     ] = None,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept with the job; may be repeated.")
-    ] = None,
+    metadata: Metadata = None,
     detach: Annotated[
         bool, typer.Option("--detach", "--no-follow", "-d", help="Print only the job's id and be done.")
     ] = False,
