@@ -42,7 +42,7 @@ async def refuse(send: Send, error: ProviderError) -> None:
     """Answer with an error instead."""
     seconds = error.retry_after_seconds
     headers = [] if seconds is None else [(b"retry-after", f"{seconds:g}".encode())]
-    await send_json(send, error.status, error.body(), headers)
+    await send_json(send, error.status, error.body, headers)
 
 
 async def _answer(body: Body, record: Record, send: Send, ledger: Ledger, gates: Gates) -> Ending:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tokentail.shared.errors import TokentailError
 
 
@@ -23,8 +21,5 @@ class ProviderError(TokentailError):
         super().__init__(message)
         self.status = status
         self.retry_after_seconds = retry_after_seconds
-        self._body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-    def body(self) -> dict[str, Any]:
-        """What the client reads."""
-        return self._body
+        #: What the client reads.
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}

@@ -32,20 +32,15 @@ def run(host: str, port: int) -> int:
     except OSError as error:
         print(f"The demo provider can't listen on {host}:{port}: {error.strerror}.", file=sys.stderr)
         return 1
-    app = create_app()
+    app = Provider()
     app.server = Server(app)
     app.server.run(sockets=[listener])
     return 0
 
 
-def create_app() -> Provider:
-    """The provider as an ASGI app. `run` is the way to serve it: under another server it can neither
-    count connections nor cut them."""
-    return Provider()
-
-
 class Provider:
-    """One provider with its own memory. Its server, when it has ours, tells it about connections."""
+    """One provider with its own memory, as an ASGI app. Only under our server can it count connections
+    and cut them."""
 
     def __init__(self) -> None:
         self.server: Server | None = None

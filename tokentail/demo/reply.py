@@ -7,10 +7,9 @@ from typing import Protocol
 from tokentail.demo.asgi import Headers, Send, send_json
 from tokentail.demo.body import Body
 from tokentail.demo.catalogue import UsageManner
-from tokentail.demo.chunks import COMMENT, DONE, Chunks, usage_of
+from tokentail.demo.completion import COMMENT, DONE, Chunks, WholeMessage, usage_of
 from tokentail.demo.errors import ProviderError
 from tokentail.demo.ledger import Record
-from tokentail.demo.message import WholeMessage
 from tokentail.demo.steps import Delta
 
 
