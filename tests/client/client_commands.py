@@ -16,7 +16,6 @@ TOKENTAIL = str(Path(sys.executable).with_name("tokentail"))
 #: Longer than any of them takes on a busy machine.
 PATIENCE_SECONDS = 30
 
-EVENTS = ("GET", "/v1/jobs/job_1/events")
 LOG = logged(attempt(), delta("Hello"), delta(", you"), completed())
 
 Ran = subprocess.CompletedProcess[str]

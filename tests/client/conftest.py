@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from client_commands import EVENTS, LOG, Run, run_to_end
-from scripted_logs import job
+from client_commands import LOG, Run, run_to_end
+from scripted_logs import EVENTS, job
 from scripted_server import ScriptedServer, reply, stream
 
 from tokentail import AsyncClient, Client

@@ -8,6 +8,9 @@ from scripted_server import Logged
 
 FENCE = 1_763_881_234_567
 
+#: The route of `job_1`'s events.
+EVENTS = ("GET", "/v1/jobs/job_1/events")
+
 
 def attempt(number: int = 1, reason: str = "start", **more: Any) -> dict[str, Any]:
     return {"type": "attempt", "attempt": number, "reason": reason, **more}
@@ -46,6 +49,10 @@ def logged(*events: dict[str, Any], fence: int = FENCE) -> list[Logged]:
     return [(f"{fence}-{seq}", event) for seq, event in enumerate(events)]
 
 
+#: An answer in three pieces, two of which are more than ASCII.
+GREETING = logged(attempt(), delta("Grüß"), delta(" dich,"), delta(" Welt 😀"), completed())
+
+
 def job(job_id: str = "job_1", status: str = "queued", **more: Any) -> dict[str, Any]:
     """A job object."""
     empty = {
@@ -81,3 +88,8 @@ def result(content: str) -> dict[str, Any]:
         "tool_calls": [],
         "finish_reason": "stop",
     }
+
+
+def contents(items: list[Any]) -> list[str]:
+    """The text of each of these deltas."""
+    return [item["content"] for item in items]

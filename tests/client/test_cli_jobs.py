@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from client_commands import EVENTS, LOG, Run
-from scripted_logs import job, result
+from client_commands import LOG, Run
+from scripted_logs import EVENTS, job, result
 from scripted_server import ScriptedServer, hang_up, problem, reply, stream
 
 

@@ -6,8 +6,8 @@ import json
 import signal
 
 import pytest
-from client_commands import EVENTS, LOG, PATIENCE_SECONDS, Run, start
-from scripted_logs import FENCE, attempt, cancelled, completed, delta, failed, logged
+from client_commands import LOG, PATIENCE_SECONDS, Run, start
+from scripted_logs import EVENTS, FENCE, attempt, cancelled, completed, delta, failed, logged
 from scripted_server import ScriptedServer, problem, stream
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from scripted_logs import FENCE, attempt, completed, delta, logged
+from scripted_logs import EVENTS, FENCE, GREETING, attempt, completed, contents, delta, logged
 from scripted_server import Exchange, ScriptedServer, hang_up, problem, reply, stream, watched
 
 from tokentail.client import (
@@ -15,12 +15,7 @@ from tokentail.client import (
     ServerUnreachable,
 )
 
-EVENTS = ("GET", "/v1/jobs/job_1/events")
-LOG = logged(attempt(), delta("Grüß"), delta(" dich,"), delta(" Welt 😀"), completed())
-
-
-def contents(items) -> list[str]:
-    return [item["content"] for item in items]
+LOG = GREETING
 
 
 def as_logged(entries) -> list:

@@ -6,7 +6,19 @@ import asyncio
 import threading
 
 import pytest
-from scripted_logs import FENCE, attempt, completed, delta, failed, job, logged, result
+from scripted_logs import (
+    EVENTS,
+    FENCE,
+    GREETING,
+    attempt,
+    completed,
+    contents,
+    delta,
+    failed,
+    job,
+    logged,
+    result,
+)
 from scripted_server import ScriptedServer, problem, reply, stream, watched
 
 from tokentail import AsyncClient, Client
@@ -15,12 +27,7 @@ from tokentail.client import (
     Restarted,
 )
 
-EVENTS = ("GET", "/v1/jobs/job_1/events")
-LOG = logged(attempt(), delta("Grüß"), delta(" dich,"), delta(" Welt 😀"), completed())
-
-
-def contents(items) -> list[str]:
-    return [item["content"] for item in items]
+LOG = GREETING
 
 
 def test_deltas_come_one_by_one_and_the_text_grows(client, server: ScriptedServer) -> None:

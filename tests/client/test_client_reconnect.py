@@ -86,12 +86,13 @@ def test_failures_in_a_row_are_bounded() -> None:
 
 
 def test_an_entry_makes_the_failures_before_it_forgotten() -> None:
-    waits(LOST, LOST, LOST, STREAM, entry(0), LOST, LOST, LOST, STREAM, entry(1), LOST, LOST, LOST)
+    thrice = [LOST, LOST, LOST]
+    assert len(waits(*thrice, STREAM, entry(0), *thrice, STREAM, entry(1), *thrice)) == 9
 
 
 def test_a_heartbeat_makes_the_failures_before_it_forgotten() -> None:
     """Else a job that thinks for long could not be followed through a proxy that cuts connections."""
-    waits(*[LOST, LOST, STREAM, GREETING, b": ping\n", LOST] * 5)
+    assert len(waits(*[LOST, LOST, STREAM, GREETING, b": ping\n", LOST] * 5)) == 15
 
 
 def test_a_greeting_alone_does_not_make_the_failures_before_it_forgotten() -> None:

@@ -6,12 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from scripted_logs import FENCE, attempt, cancelled, completed, delta, failed, job, logged
+from scripted_logs import EVENTS, FENCE, attempt, cancelled, completed, delta, failed, job, logged
 from scripted_server import ScriptedServer, hang_up, problem, reply, stream
 
 from tokentail.client import InvalidRequest, JobCancelled, JobFailed, Restarted, StreamRestarted
 
-EVENTS = ("GET", "/v1/jobs/job_1/events")
 JOBS = ("POST", "/v1/jobs")
 
 FIRST = logged(attempt(), delta("Hal"))

@@ -32,7 +32,7 @@ def look(url: str, **settings: Any) -> dict[str, Finding]:
 
 
 def heartbeat(store: Any, worker: str, *, seconds_ago: float = 0) -> None:
-    store.zadd(keys.workers(), {worker: (time.time() - seconds_ago) * 1000})
+    store.zadd(keys.WORKERS, {worker: (time.time() - seconds_ago) * 1000})
 
 
 def test_a_healthy_redis_gets_ok_throughout(redis_url: str, store: Any) -> None:

@@ -11,30 +11,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokentail.shared import errors
-from tokentail.shared.errors import MalformedCursor, TokentailError
+
+# With `as`, because they are offered here too.
+from tokentail.shared.errors import MalformedCursor as MalformedCursor  # noqa: PLC0414
+from tokentail.shared.errors import TokentailError as TokentailError  # noqa: PLC0414
 
 if TYPE_CHECKING:
     from tokentail.client.transcript import Restarted
     from tokentail.shared.events import Cancelled, Failed
-
-__all__ = [
-    "ApiError",
-    "ConnectionLost",
-    "FieldError",
-    "IdempotencyConflict",
-    "InvalidRequest",
-    "JobCancelled",
-    "JobFailed",
-    "JobNotFound",
-    "LogExpired",
-    "MalformedCursor",
-    "NotAuthorized",
-    "ProtocolError",
-    "ServerBusy",
-    "ServerUnreachable",
-    "StreamRestarted",
-    "TokentailError",
-]
 
 
 class ServerUnreachable(TokentailError):

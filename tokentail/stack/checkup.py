@@ -16,9 +16,9 @@ import redis
 from tokentail.shared import keys
 from tokentail.shared.errors import ConfigError
 from tokentail.shared.models import ModelList
+from tokentail.shared.redis import OLDEST_VERSION
 from tokentail.shared.settings import PREFIX, Settings
 from tokentail.stack.environment import referenced_names
-from tokentail.stack.redis_binary import OLDEST
 
 #: A server that takes longer than this to answer at all can't carry a live stream.
 TIMEOUT_SECONDS = 3.0
@@ -98,9 +98,9 @@ def _connect(url: str) -> Any:
 def _version(name: str, info: Mapping[str, Any]) -> Finding:
     text = str(info["redis_version"])
     product = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {text}"
-    if tuple(map(int, text.split(".")[:2])) >= OLDEST:
+    if tuple(map(int, text.split(".")[:2])) >= OLDEST_VERSION:
         return Finding(f"{name} version", Verdict.OK, product)
-    oldest = ".".join(map(str, OLDEST))
+    oldest = ".".join(map(str, OLDEST_VERSION))
     return Finding(f"{name} version", Verdict.FAIL, product, f"tokentail needs Redis {oldest} or later.")
 
 
@@ -161,7 +161,7 @@ def _live(client: Any, settings: Settings) -> list[str]:
     seconds, micros = client.time()
     now = seconds * 1000 + micros // 1000
     # Workers renew several times per lease; one that has been silent for a whole one has lost its jobs.
-    live: list[str] = client.zrangebyscore(keys.workers(), now - settings.lease_seconds * 1000, "+inf")
+    live: list[str] = client.zrangebyscore(keys.WORKERS, now - settings.lease_seconds * 1000, "+inf")
     return live
 
 

