@@ -76,17 +76,18 @@ async def test_what_is_no_json_object_is_an_error(data: str) -> None:
         ({"message": "Slow down", "code": "rate_limit_exceeded"}, "Slow down", 429),
         ({"message": "No", "type": "invalid_request_error"}, "No", 400),
         ({"message": "Oh", "type": "server_error", "code": None}, "Oh", 500),
-        ({}, None, None),
         ("boom", "boom", 500),
         ({"code": 3}, "The provider reported an error without a message.", 500),
     ],
 )
-async def test_an_error_inside_the_stream_is_an_error(
-    error: Any, message: str | None, status: int | None
-) -> None:
-    if message is None:
-        assert await _read(sse({"error": error})) == [{"error": error}]
-        return
+async def test_an_error_inside_the_stream_is_an_error(error: Any, message: str, status: int) -> None:
     with pytest.raises(BrokenStream, match=message) as caught:
         await _read(sse({"error": error}))
     assert caught.value.status == status
+
+
+async def test_an_error_member_without_an_error_is_none() -> None:
+    assert await _read(sse({"a": 1, "error": {}}, {"a": 2, "error": None})) == [
+        {"a": 1, "error": {}},
+        {"a": 2, "error": None},
+    ]
