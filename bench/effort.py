@@ -21,7 +21,7 @@ class Effort:
     flat_out_tokens: int
 
 
-#: About two and a half minutes on two idle cores.
+#: About three minutes on two cores, most of it waiting for tokens at a reader's pace.
 FULL = Effort(
     first_token_pairs=200,
     pickups=200,
@@ -29,7 +29,7 @@ FULL = Effort(
     in_flight=300,
     cpu_rounds=5,
     paced_streams=20,
-    paced_tokens=200,
+    paced_tokens=150,
     flat_out_tokens=4000,
 )
 
