@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from given import TENANT, chat
+from given import TENANT, chat, eventually
 from redis.asyncio import Redis
 from redis.exceptions import (
     AuthenticationError,
@@ -44,6 +44,11 @@ from tokentail.stack.redis_server import RedisServer
         ResponseError("CLUSTERDOWN The cluster is down"),
         ResponseError("TRYAGAIN Multiple keys request during rehashing"),
         ResponseError("OOM command not allowed"),
+        ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
+        ResponseError("BUSY Redis is busy running a script."),
+        # How Redis 6.2 says it of a command within a script.
+        ResponseError("Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command"),
+        ResponseError("Command # 1 (LPUSH a b) of pipeline caused error: MISCONF Errors writing"),
         # Somebody is changing the password, here or there.
         AuthenticationError("wrong password"),
     ],
@@ -57,8 +62,12 @@ def test_every_way_to_be_away_is_one_error(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ResponseError("WRONGTYPE Operation"), ValueError("a bug")],
-    ids=lambda error: type(error).__name__,
+    [
+        ResponseError("WRONGTYPE Operation"),
+        ResponseError("Error running script (call to f_0): @user_script:1: WRONGTYPE Operation"),
+        ValueError("a bug"),
+    ],
+    ids=lambda error: f"{type(error).__name__} {error}",
 )
 def test_what_waiting_will_not_mend_is_not_being_away(error: Exception) -> None:
     with pytest.raises(type(error)), store.away_is_unavailable():
@@ -105,6 +114,33 @@ async def test_while_redis_is_down_everything_says_unavailable_and_then_works_ag
         assert await queue.get(TENANT, record.id) == record
         assert (await queue.enqueue(TENANT, chat(), None))[1]
         assert await logs.last(new_id()) is None
+
+
+async def test_a_primary_that_becomes_a_replica_is_away_for_commands_scripts_and_blocking_reads(
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    # Given a script that has run and a read that blocks
+    server = new_redis_server()
+    async with store.client(server.url) as client, store.client(server.url) as blocking:
+        queue = Queue(client, Settings(redis_url=server.url))
+        await queue.renew("worker", [])
+
+        async def block() -> None:
+            with store.away_is_unavailable():
+                await blocking.blpop(["nothing"], timeout=0)  # type: ignore[misc]
+
+        blocked = asyncio.create_task(block())
+        await eventually(lambda: _is_blocking(client))
+        # When it is demoted, as a failover does
+        await client.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
+        # Then it is away for all of them
+        for deed in (lambda: blocked, queue.ring, lambda: queue.renew("worker", [])):
+            with pytest.raises(StoreUnavailable):
+                await deed()  # type: ignore[operator]
+
+
+async def _is_blocking(client: Redis) -> bool:
+    return bool((await client.info("clients"))["blocked_clients"])
 
 
 async def test_a_server_that_keeps_everything_is_accepted(redis: Redis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -28,8 +29,14 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 BLOCK_SECONDS = 1.0
 
 # A replica that was a primary a moment ago, one that loads its data or one that is full can't store
-# anything now, but may in a moment: for the caller that is the same as being away.
-_CANT_WRITE = ("MISCONF", "NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM")
+# anything now, but may in a moment: for the caller that is the same as being away. UNBLOCKED is what a
+# blocking read is told by a primary that becomes a replica. Redis 6.2 puts a sentence before a script's
+# error, the driver before a pipeline's.
+_CANT_NOW = re.compile(
+    r"(?:Command # \d+ .* of pipeline caused error: )?(?:Error running script .*: -)?"
+    r"(?:MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|READONLY|UNBLOCKED|BUSY) ",
+    re.DOTALL,
+)
 _AWAY = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OutOfMemoryError, OSError)
 
 _SENTENCE = "Redis does not answer; try again in a moment."
@@ -80,7 +87,7 @@ def away_is_unavailable() -> Iterator[None]:
     except _AWAY as error:
         raise StoreUnavailable(_SENTENCE) from error
     except ResponseError as error:
-        if str(error).startswith(_CANT_WRITE):
+        if _CANT_NOW.match(str(error)):
             raise StoreUnavailable(_SENTENCE) from error
         raise
 
