@@ -79,9 +79,14 @@ def ended(url: str, job: str) -> dict[str, Any]:
     return record
 
 
-def child(running: Running, word: str) -> int:
+def parts(running: Running) -> dict[int, str]:
+    """The commands of its children, but for those that have yet to become theirs."""
     commands = {pid: command_of(pid) for pid in children_of(running.pid)}
-    (pid,) = [pid for pid, command in commands.items() if re.search(rf"tokentail {word}\b", command)]
+    return {pid: command for pid, command in commands.items() if "tokentail up" not in command}
+
+
+def child(running: Running, word: str) -> int:
+    (pid,) = [pid for pid, part in parts(running).items() if re.search(rf"tokentail {word}\b", part)]
     return pid
 
 
@@ -128,13 +133,13 @@ def test_a_killed_part_comes_back_and_jobs_run_again(word: str, stack: Stack) ->
 
 def test_jobs_survive_ctrl_c_and_a_new_start(start: Start) -> None:
     # Given a stack with one job that has ended and one that runs.
-    first = start("--drain-seconds", "0", "--workers", "2")
+    first = start("--drain-seconds", "0")
     url = first.wait_for(READY)[1]
     done = ended(url, submit(url))
-    unfinished = submit(url, "demo")
+    unfinished = submit(url, "slow-first-token")
     until(lambda: httpx.get(f"{url}/v1/jobs/{unfinished}").json()["status"] == "running", "the job runs")
     children = children_of(first.pid)
-    assert len(children) == 5  # Redis, demo provider, API, two workers.
+    assert len(children) == 4  # Redis, demo provider, API, worker.
 
     # When it is stopped: it exits cleanly and leaves nothing running.
     first.interrupt()
@@ -154,12 +159,14 @@ def test_only_workers_see_the_keys_of_the_providers(start: Start, tmp_path: Path
         "  - model_name: mine\n"
         "    litellm_params: {model: openai/gpt-x, api_key: os.environ/MY_SECRET}\n"
     )
-    running = start("--models", "models.yaml", MY_SECRET="s3cret", OPENAI_API_KEY="sk-1")
-    running.wait_for(READY)
+    keys = {"MY_SECRET": "s3cret", "OPENAI_API_KEY": "sk-1"}
+    running = start("--models", "models.yaml", "--workers", "2", **keys)
 
-    seen = {command_of(pid): environment_of(pid).keys() for pid in children_of(running.pid)}
+    # A process has its environment from the start; nobody has to wait until it serves.
+    until(lambda: str(parts(running)).count("tokentail worker") == 2, "both workers are started")
 
-    assert len(seen) == 3  # No demo provider beside a model list.
-    for command, names in seen.items():
+    assert len(parts(running)) == 4  # With Redis and the API; no demo provider beside a model list.
+    for pid, command in parts(running).items():
         is_worker = "tokentail worker" in command
-        assert ("MY_SECRET" in names, "OPENAI_API_KEY" in names) == (is_worker, is_worker), command
+        seen = keys.keys() & environment_of(pid).keys()
+        assert seen == (keys.keys() if is_worker else set()), command

@@ -61,12 +61,6 @@ def test_a_too_old_redis_is_named_with_its_version(tmp_path: Path) -> None:
     assert said == f"{old} is Redis 5.0.14, which is too old: 6.2 or later is needed."
 
 
-def test_a_missing_redis_is_named(tmp_path: Path) -> None:
-    said = refused(tmp_path, "--port", "0", "--redis-server", str(tmp_path / "nothing"))
-
-    assert said == f"{tmp_path}/nothing can't be run as a Redis server: No such file or directory."
-
-
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     said = refused(tmp_path, "--lease-seconds", "soon")
 
