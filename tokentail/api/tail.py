@@ -23,15 +23,18 @@ WRITE_BYTES = 256 * 1024
 class Tail:
     """A log's entries as frames, encoded once however many follow. Index i of `frames` is entry i.
 
-    `loaded` once history has been read to its end; `ended` once the last frame is an ending; `gone` once
-    the log is known to be no more. Entries only ever arrive at the end.
+    `ended` once the last frame is an ending; `gone` once the log is known to be no more. Entries only ever
+    arrive at the end.
     """
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         self.frames: list[bytes] = []
         self._cursors: list[Cursor] = []
-        self.loaded = False
+        #: How often followers have asked for a read to the log's end, and how many of these askings a read
+        #: that began after them has answered.
+        self.asked = 1
+        self.answered = 0
         self.ended = False
         self.gone = False
         self.followers: set[Follower] = set()
@@ -42,6 +45,11 @@ class Tail:
     def position(self) -> Cursor:
         """What the reader has read up to."""
         return self._cursors[-1] if self._cursors else START
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether every follower that asked for a read to the log's end has had it."""
+        return self.answered == self.asked
 
     @property
     def is_over(self) -> bool:
@@ -77,6 +85,8 @@ class Follower:
     def __init__(self, tail: Tail, after: Cursor, abort: Callable[[], None]) -> None:
         self.tail = tail
         self._after = after
+        # Before such a read an unknown cursor means nothing: other processes may be ahead of this one.
+        self._asked = tail.asked
         self._index: int | None = None
         self._awake = asyncio.Event()
         self._prefix = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 -- jitter, no secret
@@ -118,10 +128,14 @@ class Follower:
 
     async def next_of_loaded(self) -> bytes | None:
         """The first bytes of a log that has ended; None, too, when there is no log any more."""
-        while not (self.tail.loaded or self.tail.is_over):
+        while not self._knows_the_end:
             self._awake.clear()
             await self._awake.wait()
         return await self.next() if self.tail.frames else None
+
+    @property
+    def _knows_the_end(self) -> bool:
+        return self.tail.answered >= self._asked or self.tail.is_over
 
     def _take(self) -> bytes:
         if self._index is None and (prefix := self._begin()):
@@ -137,7 +151,7 @@ class Follower:
     def _begin(self) -> bytes:
         """Find the place to start from; a client whose cursor can't be proven is told to forget."""
         self._index = self.tail.index_after(self._after)
-        if self._index is not None or not (self.tail.loaded or self.tail.gone):
+        if self._index is not None or not self._knows_the_end:
             return b""
         self._index = 0
         reset, self._prefix = self._prefix + sse.reset(str(self._after)), b""

@@ -56,8 +56,11 @@ class Tails:
         if tail is None:
             tail = self._tails[key] = Tail(job_id)
             tail.heard_at = asyncio.get_running_loop().time()
-            self._watched.set()
-            self._nudge()
+            self._look()
+        elif not tail.is_over and (not tail.frames or tail.index_after(after) is None):
+            # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
+            tail.asked += 1
+            self._look()
         follower = Follower(tail, after, abort)
         tail.followers.add(follower)
         return follower
@@ -98,23 +101,22 @@ class Tails:
             await self._connection.disconnect(nowait=True)
 
     async def _read(self) -> bool:
-        """Read new tails without waiting, or all with. Returns whether anything came."""
+        """Read all tails, and wait for something only if no follower needs to know what is there now.
+        Returns whether anything came."""
         waiting = {key: tail for key, tail in self._tails.items() if not tail.is_over}
-        fresh = {key: tail for key, tail in waiting.items() if not tail.loaded}
         if not waiting:
             self._watched.clear()
             return False
         try:
             with store.away_is_unavailable():
                 await self._connect()
-                if not fresh:
-                    return self._take(await self._ask(waiting, block=True), waiting)
-                found = self._take(await self._ask(fresh, block=False), fresh)
+                asked = {key: tail.asked for key, tail in waiting.items()}
+                block = all(tail.is_loaded for tail in waiting.values())
+                return self._take(await self._ask(waiting, block=block), waiting, asked)
         except BaseException:
             # An answer may still be on its way; it must not be taken for another question's.
             await self._connection.disconnect(nowait=True)
             raise
-        return found
 
     async def _connect(self) -> None:
         if not self._connection.is_connected:
@@ -134,25 +136,27 @@ class Tails:
         finally:
             self._blocked = False
 
-    def _take(self, answer: Any, asked: dict[bytes, Tail]) -> bool:
+    def _take(self, answer: Any, tails: dict[bytes, Tail], asked: dict[bytes, int]) -> bool:
         now = asyncio.get_running_loop().time()
-        counts = dict.fromkeys(asked, 0)
+        counts = dict.fromkeys(tails, 0)
         for key, entries in answer or ():
-            tail = asked[key]
+            tail = tails[key]
             counts[key] = len(entries)
             tail.heard_at = now
             for entry_id, fields in entries:
                 tail.add(Entry(Cursor.parse(entry_id), fields[1]))
-        for key, tail in asked.items():
-            newly_loaded = not tail.loaded and counts[key] < PAGE
-            tail.loaded = tail.loaded or newly_loaded
-            if counts[key] or newly_loaded:
+        for key, tail in tails.items():
+            answers = tail.answered < asked[key] and counts[key] < PAGE
+            if answers:
+                tail.answered = asked[key]
+            if counts[key] or answers:
                 tail.wake()
         return bool(answer)
 
     # Waking a blocked reader
 
-    def _nudge(self) -> None:
+    def _look(self) -> None:
+        self._watched.set()
         if self._blocked and (self._nudging is None or self._nudging.done()):
             self._nudging = asyncio.get_running_loop().create_task(self._unblock())
 

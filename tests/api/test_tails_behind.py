@@ -1,0 +1,167 @@
+"""What followers are told while this process has not read yet what others know to be in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from given import attempt, completed, delta, eventually, written
+from redis.asyncio import Redis
+
+from tokentail.api.tail import Follower
+from tokentail.api.tails import Tails
+from tokentail.shared import keys
+from tokentail.shared import redis as store
+from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.job import new_id
+from tokentail.shared.log import PAGE
+
+FENCE = 1_763_881_234_567
+
+
+def _no_abort() -> None: ...
+
+
+@pytest.fixture
+def job_id() -> str:
+    return new_id()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with store.client(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def tails(redis: Redis, redis_url: str) -> Tails:
+    return Tails(store.pool(redis_url), redis)
+
+
+@asynccontextmanager
+async def reading(tails: Tails) -> AsyncIterator[None]:
+    """The reader at work within the block, and only there."""
+    task = asyncio.create_task(tails.run())
+    try:
+        yield
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=0.1)
+
+
+async def loaded(tails: Tails, job_id: str) -> Follower:
+    """A follower that has been told all there is, and keeps the log watched; the reader then stops."""
+    follower = tails.follow(job_id, START, _no_abort)
+    async with reading(tails):
+        await eventually(lambda: follower.tail.is_loaded)
+    return follower
+
+
+async def soon(chunk: asyncio.Task[bytes | None]) -> bytes:
+    async with asyncio.timeout(20):
+        said = await chunk
+    assert said is not None
+    return said
+
+
+async def test_a_cursor_that_is_ahead_of_what_was_read_here_is_no_reason_to_reset(
+    tails: Tails, redis: Redis, job_id: str
+) -> None:
+    # Given a log that is watched, and entries in it that this process has not read
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    await loaded(tails, job_id)
+    for seq, event in enumerate([b'{"type":"delta","content":"b"}', b'{"type":"delta","content":"c"}'], 2):
+        await redis.xadd(keys.log(job_id), {"e": event}, id=f"{FENCE}-{seq}")
+    # When somebody comes who has seen one of them elsewhere
+    follower = tails.follow(job_id, Cursor(FENCE, 2), _no_abort)
+    chunk = asyncio.create_task(follower.next())
+    async with reading(tails):
+        said = await soon(chunk)
+    # Then it goes on behind it
+    assert b"event: reset" not in said
+    assert b'"content":"c"' in said
+    assert b'"content":"b"' not in said
+
+
+async def test_a_cursor_that_is_not_there_after_another_look_is_reset(
+    tails: Tails, redis: Redis, job_id: str
+) -> None:
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    await loaded(tails, job_id)
+    follower = tails.follow(job_id, Cursor(FENCE, 9), _no_abort)
+    async with reading(tails):
+        assert b"event: reset" in await soon(asyncio.create_task(follower.next()))
+
+
+async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
+    tails: Tails, redis: Redis, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a read that was answered, and then somebody who has seen a newer entry elsewhere
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    await loaded(tails, job_id)
+    ask, came = tails._ask, []
+
+    async def ask_then_let_somebody_come(*question, **options):
+        answer = await ask(*question, **options)
+        if not came:
+            await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta"}'}, id=f"{FENCE}-2")
+            follower = tails.follow(job_id, Cursor(FENCE, 2), _no_abort)
+            came.append((follower, asyncio.create_task(follower.next())))
+        return answer
+
+    monkeypatch.setattr(tails, "_ask", ask_then_let_somebody_come)
+    tails.follow(new_id(), START, _no_abort)
+    async with reading(tails):
+        await eventually(lambda: came and came[0][0].tail.is_loaded)
+        # Then it waits for what comes behind that entry
+        await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta","content":"c"}'}, id=f"{FENCE}-3")
+        said = await soon(came[0][1])
+    assert b"event: reset" not in said
+    assert b'"content":"c"' in said
+
+
+async def test_a_log_that_was_empty_when_last_read_is_looked_at_again_before_it_is_called_gone(
+    tails: Tails, redis: Redis, job_id: str
+) -> None:
+    # Given a queued job that is followed, and that ended without this process having read of it
+    await loaded(tails, job_id)
+    await written(redis, job_id, FENCE, completed())
+    follower = tails.follow(job_id, START, _no_abort)
+    chunk = asyncio.create_task(follower.next_of_loaded())
+    async with reading(tails):
+        assert b"event: completed" in await soon(chunk)
+
+
+async def test_an_unknown_cursor_is_reset_also_where_the_ending_fills_a_page(
+    tails: Tails, redis: Redis, job_id: str
+) -> None:
+    await written(redis, job_id, FENCE, attempt(), *[delta("x")] * (PAGE - 2), completed())
+    follower = tails.follow(job_id, Cursor(1, 1), _no_abort)
+    async with reading(tails):
+        assert b"event: reset" in await soon(asyncio.create_task(follower.next()))
+
+
+async def test_followers_of_new_logs_do_not_keep_the_others_waiting(
+    redis: Redis, redis_url: str, job_id: str
+) -> None:
+    # Given a process to which somebody comes, for another log, during each read
+    class Busy(Tails):
+        newest: Follower | None = None
+
+        def _take(self, *answer):
+            if self.newest is not None:
+                self.leave(self.newest)
+            self.newest = self.follow(new_id(), START, _no_abort)
+            return super()._take(*answer)
+
+    tails = Busy(store.pool(redis_url), redis)
+    follower = tails.follow(job_id, START, _no_abort)
+    async with reading(tails):
+        await eventually(lambda: follower.tail.is_loaded)
+        # When something is said in the log that is known already
+        await written(redis, job_id, FENCE, attempt())
+        # Then its follower hears of it
+        assert b"event: attempt" in await soon(asyncio.create_task(follower.next()))
