@@ -87,6 +87,16 @@ def test_an_own_idempotency_key_is_used_as_it_is(client, server: ScriptedServer)
     assert server.requests[0].headers["idempotency-key"] == "order-7"
 
 
+@pytest.mark.parametrize("key", ["", "an order", "größe", "a\nb"])
+def test_an_own_idempotency_key_that_no_header_can_hold_is_refused(
+    client, server: ScriptedServer, key: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="Idempotency-Key: must be 1 to 255 visible ASCII"):
+        client.call("submit", "demo", "Hi", idempotency_key=key)
+
+    assert not server.requests
+
+
 def test_a_submit_whose_answer_is_lost_every_time_raises(client, server: ScriptedServer) -> None:
     server.on(*JOBS, hang_up)
 
@@ -168,6 +178,24 @@ def test_another_kind_of_server_is_recognized(client, server: ScriptedServer, an
 
     with pytest.raises(ProtocolError, match="check the address"):
         client.call("submit", "demo", "Hi")
+
+
+@pytest.mark.parametrize("key", ["größe", "a\nb"])
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(errors.ConfigError, match="API key") as caught:
+        Client(key=key)
+
+    assert key not in str(caught.value)
+
+
+def test_a_password_in_the_address_is_never_shown(client, server: ScriptedServer) -> None:
+    server.on(*JOBS, hang_up)
+    client.url = server.url.replace("//", "//me:hunter2@")
+
+    with pytest.raises(ConnectionLost, match=server.url) as caught:
+        client.call("submit", "demo", "Hi")
+
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://a:b:c"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from tokentail.client.errors import ConnectionLost, ServerUnreachable
+from tokentail.client.errors import ConnectionLost, InvalidRequest, ServerUnreachable
 from tokentail.client.job import Job, JobPage, Result, job_from, page_from
 from tokentail.client.replies import PASSING, error_of, json_of, retry_after_seconds
 from tokentail.client.retries import Retries
@@ -25,6 +26,8 @@ Messages = str | Sequence[Mapping[str, Any]]
 #: How long one GET asks the server to wait for the ending. Below the 55 s after which the first proxies
 #: cut a silent connection.
 WAIT_SECONDS = 30
+
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 #: A server that shuts down answers such a GET early. Without a pause we would ask it in a tight loop.
 EARLY_ANSWER_SECONDS = 0.2
@@ -41,6 +44,14 @@ def submit(
     retries: Retries,
 ) -> Steps[Job]:
     """Submit a job, at most once however often the request has to be repeated."""
+    if idempotency_key is None:
+        # A lost connection leaves it open whether the job was stored. A key makes asking again safe.
+        idempotency_key = secrets.token_urlsafe(18)
+    elif not _VISIBLE_ASCII.fullmatch(idempotency_key):
+        # Said here as the server says it: an empty one must not stand for none, which would let the
+        # caller's own repeat pay twice, and no header can hold the others.
+        message = "Idempotency-Key: must be 1 to 255 visible ASCII characters."
+        raise InvalidRequest(message, status=422, code="invalid_request")
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
     fields = {
@@ -51,11 +62,7 @@ def submit(
         **parameters,
     }
     body = orjson.dumps({name: value for name, value in fields.items() if value is not None})
-    # A lost connection leaves it open whether the job was stored. The key makes asking again safe.
-    headers = {
-        "idempotency-key": idempotency_key or secrets.token_urlsafe(18),
-        "content-type": "application/json",
-    }
+    headers = {"idempotency-key": idempotency_key, "content-type": "application/json"}
     reply = yield from _exchange(Request("POST", "/v1/jobs", headers=headers, body=body), retries)
     return job_from(json_of(reply))
 

@@ -69,8 +69,13 @@ class Connection:
         """Our error for httpx's."""
         reason = str(error) or type(error).__name__
         if isinstance(error, _NOT_SENT):
-            return ServerUnreachable(f"No tokentail server can be reached at {self.url} ({reason}).")
-        return ConnectionLost(f"The connection to {self.url} was lost ({reason}).")
+            return ServerUnreachable(f"No tokentail server can be reached at {self._shown_url} ({reason}).")
+        return ConnectionLost(f"The connection to {self._shown_url} was lost ({reason}).")
+
+    @property
+    def _shown_url(self) -> str:
+        # It goes into logs, and may hold a password for something in front of the server.
+        return str(httpx.URL(self.url).copy_with(userinfo=b"")) if "@" in self.url else self.url
 
 
 def connection(
@@ -84,7 +89,10 @@ def connection(
         raise ConfigError(f"{url!r} is not the address of a server ({error}).") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigError(f"{url!r} is not the address of a server; write it like {DEFAULT_URL}.")
-    return Connection(url, key or os.environ.get("TOKENTAIL_KEY"), timeout_seconds, silence_seconds)
+    key = key or os.environ.get("TOKENTAIL_KEY")
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError("The API key has something in it that is not printable ASCII.")
+    return Connection(url, key, timeout_seconds, silence_seconds)
 
 
 def reply_from(response: httpx.Response, body: bytes = b"") -> Reply:
