@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripted_logs import attempt, completed, delta, logged
-from scripted_server import ScriptedServer
+from scripted_logs import EVENTS, attempt, completed, delta, job, logged
+from scripted_server import ScriptedServer, reply, stream
 
 TOKENTAIL = str(Path(sys.executable).with_name("tokentail"))
 
@@ -24,9 +24,16 @@ Run = Callable[..., Ran]
 
 def start(server: ScriptedServer, *arguments: str, **options) -> subprocess.Popen[str]:
     """Start the command against the server."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     environment = {**os.environ, "TOKENTAIL_URL": server.url, "TZ": "UTC"}
-    return subprocess.Popen([TOKENTAIL, *arguments], env=environment, text=True, **pipes)
+    return subprocess.Popen([TOKENTAIL, *arguments], env=environment, **{**pipes, **options})
+
+
+def answer_in_full(server: ScriptedServer) -> None:
+    """Give the server one job, which answers in full."""
+    server.on("POST", "/v1/jobs", reply(202, job()))
+    server.on("GET", "/v1/jobs/job_1", reply(200, job()))
+    server.on(*EVENTS, stream(LOG))
 
 
 def run_to_end(server: ScriptedServer, *arguments: str, typed: str | None = None) -> Ran:

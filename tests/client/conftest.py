@@ -9,9 +9,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from client_commands import LOG, Run, run_to_end
-from scripted_logs import EVENTS, job
-from scripted_server import ScriptedServer, reply, stream
+from client_commands import Run, answer_in_full, run_to_end
+from scripted_server import ScriptedServer
 
 from tokentail import AsyncClient, Client
 from tokentail.client import Entry, Retries
@@ -118,7 +117,5 @@ def client(request: pytest.FixtureRequest, server: ScriptedServer) -> Any:
 @pytest.fixture
 def run(server: ScriptedServer) -> Run:
     """Run a command to its end; the server has one job, which answers in full."""
-    server.on("POST", "/v1/jobs", reply(202, job()))
-    server.on("GET", "/v1/jobs/job_1", reply(200, job()))
-    server.on(*EVENTS, stream(LOG))
+    answer_in_full(server)
     return partial(run_to_end, server)

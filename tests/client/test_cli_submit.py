@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
+import subprocess
+from pathlib import Path
 
 import pytest
-from client_commands import LOG, PATIENCE_SECONDS, Run, start
+from client_commands import LOG, PATIENCE_SECONDS, TOKENTAIL, Run, answer_in_full, start
 from scripted_logs import EVENTS, FENCE, attempt, cancelled, completed, delta, failed, logged
 from scripted_server import ScriptedServer, problem, stream
 
@@ -178,3 +182,41 @@ def test_a_reader_that_has_enough_is_no_error_worth_words(run: Run, server: Scri
     assert process.wait(PATIENCE_SECONDS) == 1
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+def test_a_prompt_that_is_no_text_is_refused(run: Run, server: ScriptedServer) -> None:
+    piped = start(server, "submit", stdin=subprocess.PIPE, text=False)
+    _, stderr = piped.communicate(b"a\xff", timeout=PATIENCE_SECONDS)
+    typed = run("submit", os.fsdecode(b"a\xff"))
+
+    assert (piped.returncode, typed.returncode) == (2, 1)
+    assert b"stdin is not UTF-8 text" in stderr
+    assert typed.stderr == "tokentail: The command line is not UTF-8 text.\n"
+    assert not server.requests
+
+
+def test_a_full_disk_is_said_in_one_sentence(server: ScriptedServer) -> None:
+    answer_in_full(server)
+
+    with Path("/dev/full").open("w") as full:
+        process = start(server, "submit", "Hi", stdout=full)
+        _, stderr = process.communicate(timeout=PATIENCE_SECONDS)
+
+    assert process.returncode == 1
+    assert stderr == "job job_1\ntokentail: The output can't be written: No space left on device.\n"
+
+
+def test_closed_streams_are_no_error(server: ScriptedServer) -> None:
+    answer_in_full(server)
+    environment = {**os.environ, "TOKENTAIL_URL": server.url}
+    command = shlex.join([TOKENTAIL, "submit", "Hi"])
+
+    ran = subprocess.run(
+        ["sh", "-c", f"{command} <&- >&-"],
+        check=False,
+        env=environment,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE_SECONDS,
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, b"job job_1\n")

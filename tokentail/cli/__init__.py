@@ -7,6 +7,8 @@ commands work where only the client is installed.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -18,6 +20,9 @@ from tokentail.shared.errors import ConfigError, TokentailError
 
 #: A setting, file or address is wrong; nothing was started. The supervisor restarts nothing that exits so.
 MISCONFIGURED = 2
+
+#: What the system says when standard output leads to a file for which there is no room.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="tokentail",
@@ -31,11 +36,29 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line. An error of ours is one sentence on stderr; the exit code is 2 if it is the
     configuration's, else 1."""
+    _prepare_streams()
     try:
         app()
     except TokentailError as error:
         typer.echo(f"tokentail: {error}", err=True)
         sys.exit(MISCONFIGURED if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        typer.echo(f"tokentail: The output can't be written: {error.strerror}.", err=True)
+        # Or the interpreter would try once more to write what is buffered, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+
+
+def _prepare_streams() -> None:
+    # Python has None for a stream that was closed by whoever started us (`>&-`).
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    # A model may write what the terminal's encoding has no sign for.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _print_version(wanted: bool) -> None:

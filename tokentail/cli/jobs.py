@@ -66,8 +66,9 @@ def submit(
 ) -> None:
     """Submit a job and print its answer as it comes.
 
-    Ctrl-C leaves the job running and says how to follow it again. Exit codes: 1 the job failed or could not
-    be followed, 3 it was cancelled, 130 Ctrl-C.
+    Ctrl-C leaves the job running and says how to follow it again.
+
+    Exit codes: 1 the job failed or could not be followed, 3 it was cancelled, 130 Ctrl-C.
     """
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": _prompt(prompt)})
@@ -171,6 +172,8 @@ def delete(job_id: JobId, url: Url = None, key: Key = None) -> None:
 def connected(url: str | None, key: str | None) -> Iterator[Client]:
     """A client of the server that the command line names."""
     # `--help` and the commands that serve need no httpx, and start without it in half the time.
+    from orjson import JSONEncodeError  # noqa: PLC0415
+
     from tokentail.client import Client, ConnectionLost, ServerUnreachable  # noqa: PLC0415
 
     with Client(url, key) as client:
@@ -178,6 +181,8 @@ def connected(url: str | None, key: str | None) -> Iterator[Client]:
             yield client
         except ConnectionLost:
             raise
+        except (UnicodeEncodeError, JSONEncodeError):
+            raise TokentailError("The command line is not UTF-8 text.") from None
         except ServerUnreachable as error:
             raise TokentailError(f"{error} Start one with: tokentail up") from error
 
@@ -187,7 +192,11 @@ def _prompt(given: str | None) -> str:
         return given
     if given is None and sys.stdin.isatty():
         raise typer.BadParameter("say what to ask, or pipe it in", param_hint="PROMPT")
-    if text := sys.stdin.read().strip():
+    try:
+        text = sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("stdin is not UTF-8 text", param_hint="PROMPT") from None
+    if text:
         return text
     raise typer.BadParameter("there is nothing on stdin", param_hint="PROMPT")
 
