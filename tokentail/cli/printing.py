@@ -94,7 +94,7 @@ def _why(restarted: Restarted) -> str:
     if restarted.attempt is None:
         return "the place in the log was lost"
     reasons = {
-        "retry": "the provider broke off",
+        "retry": "the provider failed",
         "lost": "the worker was lost",
         "handoff": "the worker was stopped",
     }
