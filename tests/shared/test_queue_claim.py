@@ -205,3 +205,10 @@ async def test_jobs_of_all_tenants_are_claimed(queue: Queue) -> None:
     await enqueued(queue)
     await queue.enqueue("other", chat(), None)
     assert {claim.record.tenant for claim in (await queue.claim("worker", 5)).jobs} == {TENANT, "other"}
+
+
+async def test_a_bell_that_is_passed_on_is_still_one(queue: Queue, redis: Redis) -> None:
+    await queue.ring()
+    await enqueued(queue)
+    await queue.ring()
+    assert await redis.llen(keys.BELL) == 1

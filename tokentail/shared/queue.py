@@ -273,7 +273,10 @@ class Queue:
     async def ring(self) -> None:
         """Pass the bell on: for a worker that heard it and can't claim."""
         with store.away_is_unavailable():
-            await self._redis.lpush(keys.BELL, "1")  # type: ignore[misc]
+            pipe = self._redis.pipeline()
+            pipe.lpush(keys.BELL, "1")
+            pipe.ltrim(keys.BELL, 0, 0)
+            await pipe.execute()
 
     async def leave(self, worker_id: str) -> None:
         """Take a worker that stops off the list."""

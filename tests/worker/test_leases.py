@@ -1,0 +1,136 @@
+"""A worker keeps its leases by heartbeat and obeys when they are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from given import TENANT, claimed, enqueued, eventually, lapse, running
+from redis.asyncio import Redis
+
+from tokentail.shared import keys
+from tokentail.shared import redis as store
+from tokentail.shared.queue import Claim, Held, Queue
+from tokentail.shared.settings import Settings
+from tokentail.stack.redis_server import RedisServer
+from tokentail.worker.attempt import Stop
+from tokentail.worker.leases import Leases
+
+
+class ToldAttempt:
+    """An attempt that only remembers what it was told."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.stops: list[Stop] = []
+
+    def stop(self, why: Stop) -> None:
+        self.stops.append(why)
+
+
+def hold(leases: Leases, claim: Claim) -> ToldAttempt:
+    attempt = ToldAttempt(claim)
+    leases.hold(attempt, since=time.monotonic())  # type: ignore[arg-type]
+    return attempt
+
+
+async def test_a_renewal_tells_each_attempt_what_became_of_its_job(queue: Queue, redis: Redis) -> None:
+    leases = Leases("worker-1", queue, 10)
+    held, cancel, lost, gone = [hold(leases, await running(queue)) for _ in range(4)]
+    await queue.cancel(TENANT, cancel.claim.job_id)
+    await lapse(redis, lost.claim.job_id)
+    await claimed(queue, "worker-2")
+    await queue.delete(TENANT, gone.claim.job_id)
+    await leases.renew()
+    assert [a.stops for a in (held, cancel, lost, gone)] == [[], [Stop.CANCEL], [Stop.LOST], [Stop.GONE]]
+
+
+async def test_word_of_an_old_attempt_does_not_reach_the_new_one(queue: Queue, redis: Redis) -> None:
+    # Given a worker that lost a job and claimed it again before the old attempt had gone
+    leases = Leases("worker-1", queue, 10)
+    old = hold(leases, await running(queue))
+    await lapse(redis, old.claim.job_id)
+    new = hold(leases, await claimed(queue))
+    assert new.claim.job_id == old.claim.job_id
+    # When a message about the old one arrives
+    leases.obey(old.claim.job_id, old.claim.fence, Held.CANCEL)
+    assert (old.stops, new.stops) == ([Stop.CANCEL], [])
+    # And when the leases are renewed
+    await leases.renew()
+    assert (old.stops, new.stops) == ([Stop.CANCEL, Stop.LOST], [])
+    # And each is released for itself
+    leases.release(old)  # type: ignore[arg-type]
+    assert list(leases.attempts()) == [new]
+
+
+async def test_word_of_jobs_that_are_not_here_is_ignored(queue: Queue) -> None:
+    leases = Leases("worker-1", queue, 10)
+    leases.obey("job_unknown", 1, Held.CANCEL)
+    assert list(leases.attempts()) == []
+
+
+async def test_a_kept_lease_never_lapses(redis: Redis, redis_url: str) -> None:
+    # Given a lease of half a second
+    queue = Queue(redis, Settings(redis_url=redis_url, lease_seconds=0.5))
+    leases = Leases("worker-1", queue, 0.5)
+    attempt = hold(leases, await running(queue))
+    first = await redis.zscore(keys.LEASES, attempt.claim.job_id) or 0
+    keeping = asyncio.create_task(leases.keep())
+    # When more than three times that has passed
+
+    async def is_far() -> bool:
+        assert not (await queue.claim("thief", 1)).jobs
+        return (await redis.zscore(keys.LEASES, attempt.claim.job_id) or 0) > first + 1500
+
+    await eventually(is_far)
+    # Then nobody could claim the job meanwhile
+    assert attempt.stops == []
+    assert await redis.zrange(keys.WORKERS, 0, -1) == [b"worker-1"]
+    keeping.cancel()
+
+
+async def test_a_worker_cut_off_for_a_whole_lease_stops_by_itself(
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    server = new_redis_server()
+    async with store.client(server.url) as client:
+        queue = Queue(client, Settings(redis_url=server.url, lease_seconds=0.5))
+        leases = Leases("worker-1", queue, 0.5)
+        await enqueued(queue)
+        attempt = hold(leases, await claimed(queue))
+        keeping = asyncio.create_task(leases.keep())
+        # When Redis is gone
+        server.kill()
+        gone = time.monotonic()
+        await eventually(lambda: attempt.stops)
+        # Then the attempt was stopped, and not before others could have the job
+        assert set(attempt.stops) == {Stop.LOST}
+        assert time.monotonic() - gone > 0.1
+        keeping.cancel()
+
+
+async def test_a_short_outage_costs_no_job(new_redis_server: Callable[..., RedisServer]) -> None:
+    server = new_redis_server()
+    async with store.client(server.url) as client:
+        queue = Queue(client, Settings(redis_url=server.url, lease_seconds=60))
+        leases = Leases("worker-1", queue, 60)
+        await enqueued(queue)
+        attempt = hold(leases, await claimed(queue))
+        keeping = asyncio.create_task(leases.keep())
+        # When Redis restarts
+        server.kill()
+        server.start()
+        # Then the lease is renewed with it and the attempt goes on
+
+        async def renewed() -> bool:
+            try:
+                await leases.renew()
+            except store.StoreUnavailable:
+                return False
+            return True
+
+        await eventually(renewed)
+        assert attempt.stops == []
+        assert not keeping.done()
+        keeping.cancel()
