@@ -135,13 +135,15 @@ class Attempt:
         self._task = asyncio.create_task(self._copy())
         try:
             return await self._task
-        except asyncio.CancelledError:
-            if self._stopped is None:
-                raise  # It is us who are being cancelled, not the copying.
-            return self._stopped
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError):
+                if self._stopped is not None:
+                    return self._stopped
+                if (this := asyncio.current_task()) is not None and this.cancelling():
+                    raise  # It is us who are being cancelled, not the copying.
             # A bug, ours or a library's; the job must end all the same. Where it happened may be logged,
-            # its text not: it may quote the prompt.
+            # its text not: it may quote the prompt. A cancellation that nobody asked for is one, too, and
+            # would end the whole worker.
             place = "".join(traceback.format_tb(error.__traceback__))
             logger.error("attempt broke", job=self.claim.job_id, error=type(error).__name__, at=place)
             return self._failed("internal", "tokentail made a mistake.", retryable=True)
@@ -169,6 +171,8 @@ class Attempt:
         try:
             async with self._limits.watch(), aclosing(self._generation) as generation:
                 async for item in generation:
+                    if self._stopped is not None:
+                        raise asyncio.CancelledError  # Ours was swallowed on its way.
                     if isinstance(item, Finish):
                         return self._completed(item)
                     self._take(item)
