@@ -25,6 +25,7 @@ from tokentail.api.problems import Problem
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
+from tokentail.shared import tasks
 from tokentail.shared.errors import TokentailError
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
@@ -94,9 +95,7 @@ async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Conte
     try:
         yield context
     finally:
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await tasks.end(*helpers)
         await redis.aclose()
         await log_redis.aclose()
 

@@ -23,7 +23,7 @@ from arq.jobs import deserialize_job_raw
 from arq.worker import Worker, func
 from redis.asyncio import Redis
 
-from tokentail.shared import keys
+from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.queue import FUNCTION, Claim, Held, Queue
@@ -87,6 +87,8 @@ class Pool(Worker):
         self._helpers: list[asyncio.Task[None]] = []
         self._work_beside = list(helpers)
         self._draining: asyncio.Task[None] | None = None
+        #: Held from asking for jobs until their attempts have begun.
+        self._claiming = asyncio.Lock()
 
     # Start and stop, called by arq
 
@@ -103,9 +105,7 @@ class Pool(Worker):
         return task
 
     async def _leave(self) -> None:
-        for task in self._helpers:
-            task.cancel()
-        await asyncio.gather(*self._helpers, return_exceptions=True)
+        await tasks.end(*self._helpers)
         with contextlib.suppress(StoreUnavailable):  # The list forgets those that do not renew.
             await self._queue.leave(self.id)
 
@@ -126,15 +126,14 @@ class Pool(Worker):
     async def _drain(self) -> None:
         # The bell first: whoever listens while handing back would claim its own jobs again.
         if self._bell is not None:
-            self._bell.cancel()
-            await asyncio.wait([self._bell])
+            await tasks.end(self._bell)
             await self._pass_bell_on()
+        async with self._claiming:
+            pass  # What is being claimed has to be handed back, too.
         await self._tasks_done(self._settings.drain_seconds)
         self._stop_all(Stop.HANDOFF)
         await self._tasks_done(GOODBYE_SECONDS)
-        for task in self.tasks.values():
-            task.cancel()
-        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        await tasks.end(*self.tasks.values())
         self.tasks.clear()
         if self.main_task is not None:
             self.main_task.cancel()
@@ -156,16 +155,21 @@ class Pool(Worker):
         free = self.max_jobs - len(self.tasks)
         wait: float | None = None
         if free and self.allow_pick_jobs:
-            asked_at = time.monotonic()
             try:
-                claims = await self._queue.claim(self.id, free)
+                wait = await self._claim(free)
             except StoreUnavailable:
                 await asyncio.sleep(AWAY_SECONDS)
                 return
-            wait = claims.wait_seconds
+        await self._wait(LOOK_SECONDS if wait is None else min(wait, LOOK_SECONDS))
+
+    async def _claim(self, slots: int) -> float | None:
+        """Begin as many attempts. Returns after how many seconds another claim may bring more."""
+        asked_at = time.monotonic()
+        async with self._claiming:
+            claims = await self._queue.claim(self.id, slots)
             for claim in claims.jobs:
                 self._start(claim, asked_at)
-        await self._wait(LOOK_SECONDS if wait is None else min(wait, LOOK_SECONDS))
+        return claims.wait_seconds
 
     def _reap(self) -> None:
         for name, task in list(self.tasks.items()):
