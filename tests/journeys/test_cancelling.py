@@ -41,7 +41,7 @@ async def test_cancelling_a_running_job_closes_the_providers_connection_within_2
     # When it is cancelled
     cancelled_at = time.monotonic()
     answer = await wire.http.post(f"/v1/jobs/{job_id}/cancel")
-    assert answer.status_code == 202
+    assert answer.status_code == (200 if answer.json()["ended_at"] else 202)
     # Then the provider sees its client leave (the clock is the machine's, the same for all its processes)
     stats = await eventually(lambda: _left(wire, before["ended"]["client_closed"]))
     request = stats["requests"][-1]

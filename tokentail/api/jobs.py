@@ -83,8 +83,8 @@ async def get(request: Request, job_id: str) -> Response:
 async def cancel(request: Request, job_id: str) -> Response:
     """Ask for the job's end. 202: it is being cancelled; 200: it has ended, and this is how."""
     context = context_of(request)
-    record = await _cancel(context, job_id)
-    return _json(await _view(context, record), 200 if record.has_ended else 202)
+    answer = await _view(context, await _cancel(context, job_id))
+    return _json(answer, 200 if answer["ended_at"] else 202)
 
 
 @router.delete("/{job_id}", status_code=204)
