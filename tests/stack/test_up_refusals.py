@@ -47,8 +47,19 @@ def test_a_data_directory_in_use_is_named(tmp_path: Path) -> None:
 
     said = refused(tmp_path, "--port", "0")
 
-    assert said == f"{tmp_path}/data/redis is in use by another running tokentail stack."
+    assert said == (
+        f"{tmp_path}/data/redis is in use by another running tokentail stack; "
+        "stop that one, or choose another directory with --data."
+    )
     running.stop()
+
+
+def test_a_data_directory_that_can_be_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+
+    said = refused(tmp_path, "--port", "0")
+
+    assert said == f"{tmp_path}/data/redis can't be used for data: Not a directory."
 
 
 def test_a_too_old_redis_is_named_with_its_version(tmp_path: Path) -> None:

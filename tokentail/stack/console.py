@@ -57,7 +57,10 @@ def try_it(url: str, model: str) -> str:
 
 
 def _short(path: Path) -> str:
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except OSError:  # Somebody removed the directory that we were started in.
+        return str(path)
     return str(path) if relative.startswith("..") else relative
 
 

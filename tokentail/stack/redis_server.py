@@ -89,17 +89,24 @@ class RedisServer:
         return self
 
     def lock(self) -> IO[str]:
-        """Reserve the directory. Raises ConfigError while another server, here or elsewhere, works on it."""
+        """Reserve the directory. Raises ConfigError while another server, here or elsewhere, works on it,
+        and when it can't be written."""
         if self._lock is not None:
             return self._lock
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.directory.chmod(0o700)
-        lock = (self.directory / "lock").open("a")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
+            lock = (self.directory / "lock").open("a")
+        except OSError as error:
+            raise ConfigError(f"{self.directory} can't be used for data: {error.strerror}.") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            raise ConfigError(f"{self.directory} is in use by another running tokentail stack.") from None
+            raise ConfigError(
+                f"{self.directory} is in use by another running tokentail stack; "
+                "stop that one, or choose another directory with --data."
+            ) from None
         self._lock = lock
         return lock
 
