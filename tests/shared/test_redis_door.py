@@ -147,6 +147,12 @@ async def test_a_server_that_keeps_everything_is_accepted(redis: Redis) -> None:
     await store.check(redis)
 
 
+async def test_a_database_that_the_server_does_not_have_is_refused(redis_url: str) -> None:
+    async with store.client(f"{redis_url}?db=99") as client:
+        with pytest.raises(ConfigError, match=r"Redis can't be used: .*out of range"):
+            await store.check(client)
+
+
 async def test_a_server_that_evicts_keys_is_refused(new_redis_server: Callable[..., RedisServer]) -> None:
     server = new_redis_server()
     async with store.client(server.url) as client:

@@ -50,6 +50,7 @@ def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "redis://127.0.0.1:many/0"),
         ("REDIS_URL", "redis://127.0.0.1:66666/0"),
         ("REDIS_URL", "redis://[::1/0"),
+        ("REDIS_URL", "redis://127.0.0.1:6379/queue"),
         ("LOG_REDIS_URL", "6379"),
         ("CONCURRENCY", "0"),
         ("CONCURRENCY", "1001"),

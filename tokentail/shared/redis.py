@@ -99,8 +99,12 @@ OLDEST_VERSION = (6, 2)
 async def check(redis: Redis) -> None:
     """Refuse a server that can't keep our promises. Raises ConfigError with one sentence, and
     StoreUnavailable when it does not answer."""
-    with away_is_unavailable():
-        info = await redis.info()
+    try:
+        with away_is_unavailable():
+            info = await redis.info()
+    except ResponseError as error:
+        # A database that it does not have, or a user who may not ask.
+        raise ConfigError(f"Redis can't be used: {str(error).rstrip('.')}.") from None
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
         raise ConfigError(f"Redis {version} is too old; tokentail needs 6.2 or later.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,12 +17,18 @@ PREFIX = "TOKENTAIL_"
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
 
 
+_DATABASE = re.compile(r"(/[0-9]*)?")
+
+
 def _redis_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("must start with redis://, rediss:// or unix://")
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("must name a socket, as in unix:///run/redis.sock")
+    if parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path):
+        # The driver would take database 0 for it, in silence.
+        raise ValueError("must end in the number of a database, as in redis://127.0.0.1:6379/0")
     try:
         _ = parts.port
     except ValueError:
@@ -111,7 +118,7 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise ConfigError("; ".join(_sentence(problem) for problem in error.errors())) from None
+            raise ConfigError(" ".join(_sentence(problem) for problem in error.errors())) from None
 
 
 def _sentence(problem: Any) -> str:
