@@ -57,6 +57,14 @@ def test_a_redis_that_evicts_is_broken(redis_url: str, store: Any) -> None:
     assert (finding.verdict, finding.found) == (Verdict.FAIL, "allkeys-lru")
 
 
+def test_a_redis_that_refuses_us_is_not_said_to_be_silent(redis_url: str) -> None:
+    finding = look(f"{redis_url}?db=99")["redis"]
+
+    assert (finding.verdict, finding.found) == (Verdict.FAIL, "not usable")
+    assert finding.advice is not None
+    assert finding.advice.endswith("says: DB index is out of range.")
+
+
 def test_a_redis_that_forgets_is_a_warning(redis_url: str, store: Any) -> None:
     store.config_set("appendonly", "no")
     try:

@@ -85,8 +85,12 @@ def _server(name: str, url: str, settings: Settings) -> Iterator[Finding]:
             if url == settings.redis_url:
                 yield _workers(client, settings)
                 yield _queue(client, settings)
+    except (redis.AuthenticationError, redis.ResponseError) as error:
+        yield Finding(name, Verdict.FAIL, "not usable", f"{_without_password(url)} says: {error}.")
     except (redis.RedisError, OSError) as error:
-        yield Finding(name, Verdict.FAIL, "no answer", f"{_without_password(url)}: {error}")
+        found = f"{_without_password(url)}: {str(error).rstrip('.')}."
+        advice = "Start it, or `tokentail up`, which brings its own; or set TOKENTAIL_REDIS_URL."
+        yield Finding(name, Verdict.FAIL, "no answer", f"{found} {advice}")
 
 
 def _connect(url: str) -> Any:
@@ -143,7 +147,7 @@ def _clock(name: str, client: Any) -> Finding:
     before = time.time()
     seconds, micros = client.time()
     difference = seconds + micros / 1e6 - (before + time.time()) / 2
-    found = f"{difference * 1000:+.0f} ms"
+    found = f"{round(difference * 1000):+} ms"
     if abs(difference) <= CLOCK_SECONDS:
         return Finding(f"{name} clock", Verdict.OK, found)
     advice = "The clocks differ: job times are Redis's, log lines are this machine's."
@@ -185,7 +189,9 @@ def _models(settings: Settings, environment: Mapping[str, str]) -> Iterator[Find
         yield Finding("models", Verdict.FAIL, "not usable", str(error))
         return
     whose = "" if settings.models else " (the demo models)"
-    found = f"{len(models.aliases)} aliases, {len(list(models))} deployments{whose}"
+    found = (
+        f"{_count(len(models.aliases), 'alias', 'es')}, {_count(len(list(models)), 'deployment', 's')}{whose}"
+    )
     yield Finding("models", Verdict.OK, found)
     for name in referenced_names(models):
         if name.startswith(PREFIX):
@@ -195,6 +201,10 @@ def _models(settings: Settings, environment: Mapping[str, str]) -> Iterator[Find
         else:
             advice = "The workers need it; here it matters only if workers run here."
             yield Finding("model variable", Verdict.WARN, f"{name} is not set", advice)
+
+
+def _count(number: int, noun: str, plural: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else plural}"
 
 
 def _without_password(url: str) -> str:
