@@ -39,8 +39,13 @@ def test_references_are_resolved_wherever_they_stand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environ", [{}, {"KEY": ""}])
 def test_a_variable_that_is_not_set_is_named_with_its_line(tmp_path: Path, environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"models\.yaml:3: api_key of 'it' .* KEY, which is not set"):
+    with pytest.raises(ConfigError, match=r"models\.yaml:3: api_key of 'it' .* KEY, which is not set\.$"):
         _route(tmp_path, environ, api_key="os.environ/KEY")
+
+
+def test_a_worker_that_has_no_model_list_is_told_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Set TOKENTAIL_MODELS .* `tokentail demo-provider`"):
+        _route(tmp_path, {}, api_base="os.environ/TOKENTAIL_DEMO_URL")
 
 
 @pytest.mark.parametrize("model", ["nowhere/x", "just-a-name"])

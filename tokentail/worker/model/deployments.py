@@ -17,6 +17,13 @@ from tokentail.worker.model.door import (
     litellm,
 )
 
+#: What the demo models refer to: a worker without a model list is most often one whose list was forgotten.
+_DEMO_VARIABLE = "TOKENTAIL_DEMO_URL"
+_DEMO_HINT = (
+    " Set TOKENTAIL_MODELS to your models.yaml; or for the demo models run `tokentail demo-provider`,"
+    " and set the variable to http://127.0.0.1:8001/v1."
+)
+
 #: Seconds that one socket read may take. Our own timeouts come first; this one only has to be longer
 #: than any of them, and the same for each request, because each value makes litellm a new client.
 SOCKET_SECONDS = 3600.0
@@ -145,7 +152,7 @@ def _resolved(
     if not found:
         raise ConfigError(
             f"{deployment.where(name)}: {name} of {deployment.alias!r} refers to the environment variable "
-            f"{variable}, which is not set."
+            f"{variable}, which is not set.{_DEMO_HINT if variable == _DEMO_VARIABLE else ''}"
         )
     referred.append(found)
     return found
