@@ -76,12 +76,15 @@ async def _work(settings: Settings, models: Models) -> int:
 
 async def _answering(redis: Redis) -> None:
     """Wait for a Redis to come up, and say so. Raises ConfigError if it is not one we can use."""
+    said = ""
     while True:
         try:
             await store.check(redis)
             return
         except StoreUnavailable as error:
-            logger.warning("waiting for Redis", reason=str(error))
+            if str(error) != said:  # Once, not each second of a night without Redis.
+                said = str(error)
+                logger.warning("waiting for Redis", reason=said)
             await asyncio.sleep(1)
 
 
