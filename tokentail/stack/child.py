@@ -150,7 +150,8 @@ class Child:
 
     def _obituary(self, failures: int) -> str:
         times = "at start" if failures == 1 else f"{failures} times in a row"
-        return f"{self.name} ended {times}: {self._last_words or 'it said nothing'} (see {self.log_path})"
+        said = self._last_words.removeprefix("tokentail: ") or "it said nothing"
+        return f"{self.name} ended {times}: {said} (see {self.log_path})"
 
 
 def _meaning(code: int) -> str:
