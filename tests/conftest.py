@@ -35,6 +35,14 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def staffed_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The server of an installation that tests share: its worker claims whatever is queued there."""
+    server = RedisServer(tmp_path_factory.mktemp("staffed-redis"), port=0, binary=REDIS_BINARY).start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     """The shared server, empty."""

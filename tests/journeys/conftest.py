@@ -47,9 +47,9 @@ def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared_installation(redis_server: RedisServer, models_file: Path) -> Iterator[Installation]:
+def shared_installation(staffed_redis_server: RedisServer, models_file: Path) -> Iterator[Installation]:
     """One API and one worker that no test may break or reconfigure."""
-    installation = Installation(redis_server, TOKENTAIL_MODELS=str(models_file))
+    installation = Installation(staffed_redis_server, TOKENTAIL_MODELS=str(models_file))
     installation.start_worker()
     yield installation
     installation.close()
