@@ -1,0 +1,113 @@
+"""Attempts that are disturbed: cancellations that go astray, a second stop, a Redis that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from attempting import shop
+from scripted import FINISH, ScriptedGeneration, types
+
+from tokentail.shared.errors import StoreUnavailable
+from tokentail.worker.attempt import Stop
+
+
+async def test_a_cancellation_that_nobody_asked_for_ends_the_job_and_not_the_worker(
+    redis_url: str,
+) -> None:
+    # Given a library that lets another task's cancellation out, as a shared name look-up may
+    class Astray(ScriptedGeneration):
+        async def _run(self, script: list[Any]) -> AsyncGenerator[Any]:
+            yield {"type": "delta", "content": "Hi"}
+            raise asyncio.CancelledError
+
+    async with shop(redis_url, []) as at:
+        at.models.chat = lambda *_, **__: Astray([])  # type: ignore[method-assign]
+        attempt = await at.claimed()
+        ending = await at.start(attempt)
+        assert ending["error"]["code"] == "internal"
+        assert types(await at.log(attempt)) == ["attempt", "Hi", "failed"]
+        assert (await at.record(attempt)).status == "failed"
+
+
+async def test_a_model_that_swallows_the_cancellation_is_stopped_at_its_next_word(redis_url: str) -> None:
+    # Given a library that takes a cancellation for an event of its own, as `asyncio.wait_for` does
+    class Deaf(ScriptedGeneration):
+        async def _run(self, script: list[Any]) -> AsyncGenerator[Any]:
+            try:
+                yield {"type": "delta", "content": "Hi"}
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                while True:
+                    yield {"type": "delta", "content": "still here"}
+                    await asyncio.sleep(0)
+
+    async with shop(redis_url, []) as at:
+        at.models.chat = lambda *_, **__: Deaf([])  # type: ignore[method-assign]
+        attempt = await at.claimed()
+        run = at.start(attempt)
+        await at.until_said(attempt, 1)
+        attempt.stop(Stop.CANCEL)
+        async with asyncio.timeout(20):
+            ending = await run
+        assert ending["type"] == "cancelled"
+        assert types(await at.log(attempt)) == ["attempt", "Hi", "cancelled"]
+
+
+async def test_a_second_stop_does_not_interrupt_the_provider_being_hung_up_on(redis_url: str) -> None:
+    # Given a provider that takes its time to be left
+    leaving, let_go, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(ScriptedGeneration):
+        async def _run(self, script: list[Any]) -> AsyncGenerator[Any]:
+            try:
+                yield {"type": "delta", "content": "Hi"}
+                await asyncio.Event().wait()
+            finally:
+                leaving.set()
+                await let_go.wait()
+                left.set()
+
+    async with shop(redis_url, []) as at:
+        at.models.chat = lambda *_, **__: Slow([])  # type: ignore[method-assign]
+        attempt = await at.claimed()
+        run = at.start(attempt)
+        await at.until_said(attempt, 1)
+        attempt.stop(Stop.CANCEL)
+        await leaving.wait()
+        # When the attempt is told again, and for good measure that it is lost
+        attempt.stop(Stop.CANCEL)
+        attempt.stop(Stop.LOST)
+        await asyncio.sleep(0)
+        let_go.set()
+        # Then it left in order, and did what it was told last
+        assert await run is Stop.LOST
+        assert left.is_set()
+
+
+@pytest.mark.parametrize("deed", ["finish", "hand_back"])
+async def test_what_frees_a_job_is_said_again_when_redis_does_not_answer(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    script = ["Hi", FINISH] if deed == "finish" else ["Hi", asyncio.Event()]
+    async with shop(redis_url, script) as at:
+        attempt = await at.claimed()
+        do, answers = getattr(at.queue, deed), []
+
+        async def away_at_first(*question: Any) -> Any:
+            answers.append(len(answers))
+            if len(answers) == 1:
+                raise StoreUnavailable("Redis does not answer.")
+            return await do(*question)
+
+        monkeypatch.setattr(at.queue, deed, away_at_first)
+        run = at.start(attempt)
+        if deed == "hand_back":
+            await at.until_said(attempt, 1)
+            attempt.stop(Stop.HANDOFF)
+        await run
+        status = "completed" if deed == "finish" else "queued"
+        assert (await at.record(attempt)).status == status
+        assert len(answers) == 2
