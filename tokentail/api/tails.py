@@ -76,6 +76,11 @@ class Tails:
         """Every watched log."""
         return list(self._tails.values())
 
+    @property
+    def _is_asked(self) -> bool:
+        """Whether a follower needs to know what is there now."""
+        return any(not (tail.is_loaded or tail.is_over) for tail in self._tails.values())
+
     # Reading
 
     async def run(self) -> None:
@@ -111,8 +116,7 @@ class Tails:
             with store.away_is_unavailable():
                 await self._connect()
                 asked = {key: tail.asked for key, tail in waiting.items()}
-                block = all(tail.is_loaded for tail in waiting.values())
-                return self._take(await self._ask(waiting, block=block), waiting, asked)
+                return self._take(await self._ask(waiting, block=not self._is_asked), waiting, asked)
         except BaseException:
             # An answer may still be on its way; it must not be taken for another question's.
             await self._connection.disconnect(nowait=True)
@@ -162,8 +166,9 @@ class Tails:
 
     async def _unblock(self) -> None:
         """End the read that is under way, so that the next one includes a new tail. Repeated until it has:
-        the read may be sent but not yet block, and Redis then has nothing to unblock."""
-        while self._blocked:
+        the read may be sent but not yet block, and Redis then has nothing to unblock. A read that blocks
+        while nobody asks is a later one, and left alone."""
+        while self._blocked and self._is_asked:
             try:
                 with store.away_is_unavailable():
                     await self._commands.client_unblock(self._client_id)

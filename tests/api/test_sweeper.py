@@ -1,0 +1,170 @@
+"""What happens to followers by the clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from following import Client, tails_at
+from given import RESULT, TENANT, attempt, completed, delta, enqueued, eventually, running, written
+from redis.asyncio import Redis
+
+from tokentail.api import sse
+from tokentail.api import sweeper as sweeper_module
+from tokentail.api.sweeper import Sweeper
+from tokentail.api.tails import Tails
+from tokentail.shared import redis as store
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.job import new_id
+from tokentail.shared.log import Logs
+from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
+from tokentail.stack.redis_server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeper_module, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(sweeper_module, "CHECK_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def sweeping(url: str, queue: Queue, logs: Logs, **settings: Any) -> AsyncIterator[Tails]:
+    async with tails_at(url) as tails:
+        sweeper = asyncio.create_task(Sweeper(tails, queue, logs, Settings(redis_url=url, **settings)).run())
+        try:
+            yield tails
+        finally:
+            while not sweeper.done():
+                sweeper.cancel()
+                await asyncio.wait([sweeper], timeout=0.1)
+            if not sweeper.cancelled():
+                sweeper.result()
+
+
+async def test_silence_brings_a_comment_and_again(redis_url: str, queue: Queue, logs: Logs) -> None:
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs, ping_seconds=0.05) as tails:
+        client = Client(tails, record.id)
+        await eventually(lambda: client.raw.count(sse.PING) >= 3)
+        assert client.raw == sse.PING * client.raw.count(sse.PING)
+        await client.gone()
+
+
+async def test_a_stream_that_is_old_ends_cleanly(
+    redis_url: str, queue: Queue, logs: Logs, redis: Redis
+) -> None:
+    claim = await running(queue)
+    await written(redis, claim.job_id, claim.fence, attempt(), delta("a"))
+    async with sweeping(redis_url, queue, logs, stream_seconds=0.3) as tails:
+        client = Client(tails, claim.job_id)
+        began = asyncio.get_running_loop().time()
+        # Then it ends after what there was, without an ending, and not too early
+        assert [event["type"] for _, event in await client.ended()] == ["attempt", "delta"]
+        assert asyncio.get_running_loop().time() - began >= 0.28
+        assert client.aborted == 0
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(redis_url: str, queue: Queue, logs: Logs) -> None:
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs, send_seconds=0.05) as tails:
+        stuck, fine = Client(tails, record.id), Client(tails, record.id)
+        stuck.follower.sending_since = asyncio.get_running_loop().time()
+        await eventually(lambda: stuck.aborted)
+        assert fine.aborted == 0
+        assert not fine.follower.closed
+        await stuck.gone()
+        await fine.gone()
+
+
+async def test_an_ending_that_was_decided_but_never_logged_reaches_who_waits_for_it(
+    redis_url: str, queue: Queue, logs: Logs
+) -> None:
+    # Given a client that follows a queued job, which is cancelled by a process that dies before it logs it
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs) as tails:
+        client = Client(tails, record.id)
+        await queue.cancel(TENANT, record.id)
+        # Then the client hears of it all the same
+        assert [event["type"] for _, event in await client.ended()] == ["cancelled"]
+        # And the record learns that the log has it
+
+        async def is_logged() -> bool:
+            return not (await queue.get(TENANT, record.id)).unlogged
+
+        await eventually(is_logged)
+
+
+async def test_a_deleted_jobs_followers_end(redis_url: str, queue: Queue, logs: Logs) -> None:
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs) as tails:
+        client = Client(tails, record.id)
+        await eventually(lambda: client.follower.tail.is_loaded)
+        await queue.delete(TENANT, record.id)
+        assert await client.ended() == []
+
+
+async def test_followers_of_an_ended_job_whose_log_is_gone_end(
+    redis_url: str, queue: Queue, logs: Logs
+) -> None:
+    claim = await running(queue)
+    await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
+    async with sweeping(redis_url, queue, logs) as tails:
+        assert await Client(tails, claim.job_id).ended() == []
+
+
+async def test_a_silent_job_that_runs_is_left_alone(
+    redis_url: str, queue: Queue, logs: Logs, redis: Redis
+) -> None:
+    # Given a job that is queued and one whose model is thinking
+    claim = await running(queue)
+    thinks = claim.job_id
+    waits = await enqueued(queue)
+    await written(redis, thinks, claim.fence, attempt())
+    async with sweeping(redis_url, queue, logs) as tails:
+        clients = [Client(tails, waits.id), Client(tails, thinks)]
+        heard = [client.follower.tail.heard_at for client in clients]
+        # When both were looked at for their silence, more than once
+        await eventually(
+            lambda: all(c.follower.tail.heard_at > h + 0.2 for c, h in zip(clients, heard, strict=True))
+        )
+        # Then nothing has happened to them
+        assert not any(client.task.done() or client.follower.tail.is_over for client in clients)
+        for client in clients:
+            await client.gone()
+
+
+async def test_a_sweeper_outlives_redis(new_redis_server: Callable[..., RedisServer], logs: Logs) -> None:
+    server = new_redis_server()
+    async with store.client(server.url) as client:
+        queue = Queue(client, Settings(redis_url=server.url))
+        record = await enqueued(queue)
+        async with sweeping(server.url, queue, Logs(client), ping_seconds=0.05) as tails:
+            follower = Client(tails, record.id)
+            # Given a Redis that is gone while logs are silent
+            server.kill()
+            pings = follower.raw.count(sse.PING)
+            # Then pings go on
+            await eventually(lambda: follower.raw.count(sse.PING) > pings + 3)
+            # And what happened meanwhile is found out when it is back
+            server.start()
+            await eventually(lambda: _cancelled(queue, record.id))
+            assert [event["type"] for _, event in await follower.ended()] == ["cancelled"]
+
+
+async def _cancelled(queue: Queue, job_id: str) -> bool:
+    try:
+        return bool(await queue.cancel(TENANT, job_id))
+    except StoreUnavailable:
+        return False
+
+
+async def test_a_job_that_nobody_knows_is_no_job_to_wait_for(
+    redis_url: str, queue: Queue, logs: Logs
+) -> None:
+    async with sweeping(redis_url, queue, logs) as tails:
+        assert await Client(tails, new_id()).ended() == []

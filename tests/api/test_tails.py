@@ -1,0 +1,280 @@
+"""One reader for all watched logs of a process, that loses nothing and keeps nobody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from following import Client, tails_at
+from given import attempt, completed, delta, eventually, failed, written
+from redis.asyncio import Redis
+
+from tokentail.api import tails as tails_module
+from tokentail.api.tails import Tails
+from tokentail.shared import events, keys
+from tokentail.shared import redis as store
+from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.job import new_id
+from tokentail.stack.redis_server import RedisServer
+
+FENCE = 1_763_881_234_567
+WORDS = [delta(str(n)) for n in range(10)]
+
+
+@pytest.fixture
+async def tails(redis_url: str) -> AsyncIterator[Tails]:
+    async with tails_at(redis_url) as made:
+        yield made
+
+
+def told(fence: int, *log: Any) -> list[tuple[str | None, Any]]:
+    return [(f"{fence}-{seq}", event) for seq, event in enumerate(log)]
+
+
+async def add(redis: Redis, job_id: str, seq: int, *log: Any, fence: int = FENCE) -> None:
+    for number, event in enumerate(log, seq):
+        await redis.xadd(keys.log(job_id), {"e": events.encode(event)}, id=f"{fence}-{number}")
+
+
+async def is_blocked(redis: Redis, count: int = 1) -> None:
+    """Wait until so many readers block."""
+
+    async def blocked() -> bool:
+        return (await redis.info("clients"))["blocked_clients"] >= count
+
+    await eventually(blocked)
+
+
+async def test_resuming_from_every_cursor_is_the_rest_of_the_whole(tails: Tails, redis: Redis) -> None:
+    # Given a log of two attempts that has ended
+    job_id = new_id()
+    await written(redis, job_id, FENCE, attempt(), *WORDS)
+    await written(redis, job_id, FENCE + 7, attempt(2, "lost"), *WORDS, completed())
+    whole = await Client(tails, job_id).ended()
+    assert whole == told(FENCE, attempt(), *WORDS) + told(FENCE + 7, attempt(2, "lost"), *WORDS, completed())
+    # Then what a client gets that comes back with any id of it is the rest, with and without others there
+    for _ in range(2):
+        for index, (entry_id, _event) in enumerate(whole):
+            assert await Client(tails, job_id, Cursor.parse(entry_id or "")).ended() == whole[index + 1 :]
+        staying = tails.follow(job_id, START, lambda: None)
+    tails.leave(staying)
+
+
+async def test_many_clients_that_drop_and_resume_at_random_all_see_the_whole(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given a log that is being written
+    job_id, dice = new_id(), random.Random(7)
+    log = [attempt(), *(delta(str(n)) for n in range(300)), completed()]
+
+    async def write() -> None:
+        for seq, event in enumerate(log):
+            await add(redis, job_id, seq, event)
+
+    async def read() -> list[Any]:
+        seen: list[Any] = []
+        after = START
+        while not seen or seen[-1][1]["type"] != "completed":
+            client = Client(tails, job_id, after)
+            for _ in range(dice.randrange(1, 40)):
+                await asyncio.sleep(0)
+            if dice.random() < 0.2:
+                await asyncio.wait([client.task], timeout=dice.random() / 10)
+            await client.gone()
+            seen += client.events
+            after = Cursor.parse(seen[-1][0]) if seen else START
+        return seen
+
+    readers = [asyncio.create_task(read()) for _ in range(50)]
+    await write()
+    async with asyncio.timeout(60):
+        for reader in readers:
+            assert await reader == told(FENCE, *log)
+
+
+async def test_a_log_that_does_not_exist_yet_is_followed_from_its_first_entry(
+    tails: Tails, redis: Redis
+) -> None:
+    job_id = new_id()
+    client = Client(tails, job_id)
+    await is_blocked(redis)
+    await written(redis, job_id, FENCE, attempt(), failed())
+    assert await client.ended() == told(FENCE, attempt(), failed())
+
+
+async def test_a_log_longer_than_a_page_is_read_to_its_end(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tails_module, "PAGE", 4)
+    job_id = new_id()
+    log = [attempt(), *WORDS, completed()]
+    assert len(log) % 4 == 0
+    await written(redis, job_id, FENCE, *log)
+    assert await Client(tails, job_id).ended() == told(FENCE, *log)
+    assert await Client(tails, job_id, Cursor(FENCE, 10)).ended() == told(FENCE, *log)[11:]
+
+
+@pytest.mark.parametrize("cursor", [Cursor(FENCE, 99), Cursor(FENCE - 5, 0), Cursor(FENCE + 5, 0)])
+async def test_a_cursor_that_the_log_never_held_is_reset(tails: Tails, redis: Redis, cursor: Cursor) -> None:
+    job_id = new_id()
+    await written(redis, job_id, FENCE, attempt(), completed())
+    events = await Client(tails, job_id, cursor).ended()
+    assert events == [
+        (None, {"type": "reset", "requested": str(cursor)}),
+        *told(FENCE, attempt(), completed()),
+    ]
+
+
+async def test_a_new_log_is_read_at_once_although_the_reader_blocks_on_others(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reader that blocks for long on a silent log
+    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
+    silent = Client(tails, new_id())
+    await is_blocked(redis)
+    for _ in range(20):
+        # When somebody follows another
+        job_id = new_id()
+        await written(redis, job_id, FENCE, attempt(), completed())
+        async with asyncio.timeout(3):
+            assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
+        await is_blocked(redis)
+    await silent.gone()
+
+
+async def test_live_entries_of_a_new_log_are_not_held_up_by_the_read_under_way(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
+    silent = Client(tails, new_id())
+    await is_blocked(redis)
+    job_id = new_id()
+    client = Client(tails, job_id)
+    await eventually(lambda: client.follower.tail.is_loaded, within=3)
+    await add(redis, job_id, 0, attempt(), completed())
+    async with asyncio.timeout(3):
+        assert await client.ended() == told(FENCE, attempt(), completed())
+    await silent.gone()
+
+
+async def test_a_reader_that_was_woken_for_a_new_log_is_left_in_peace_then(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reader that blocks, and is woken for the log of a job that waits in the queue
+    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
+    clients = [Client(tails, new_id())]
+    await is_blocked(redis)
+    for _ in range(10):
+        clients.append(Client(tails, new_id()))
+        await eventually(lambda: clients[-1].follower.tail.is_loaded)
+    # Then nobody goes on waking it
+    await eventually(lambda: tails._nudging is None or tails._nudging.done(), within=2)
+    for client in clients:
+        await client.gone()
+
+
+async def test_jobs_do_not_mix(tails: Tails, redis: Redis) -> None:
+    jobs = [new_id() for _ in range(20)]
+    clients = [Client(tails, job_id) for job_id in jobs]
+    for number in range(3):
+        for job_id in jobs:
+            await add(redis, job_id, number, delta(f"{job_id}:{number}"))
+    for job_id in jobs:
+        await add(redis, job_id, 3, completed())
+    for job_id, client in zip(jobs, clients, strict=True):
+        words = [delta(f"{job_id}:{number}") for number in range(3)]
+        assert await client.ended() == told(FENCE, *words, completed())
+
+
+async def test_a_process_holds_one_connection_for_all_its_followers(tails: Tails, redis: Redis) -> None:
+    clients = [Client(tails, new_id()) for _ in range(50)]
+    await is_blocked(redis)
+    assert (await redis.info("clients"))["blocked_clients"] == 1
+    for client in clients:
+        await client.gone()
+
+
+async def test_a_log_is_forgotten_with_its_last_follower(tails: Tails, redis: Redis) -> None:
+    job_id = new_id()
+    first, second = Client(tails, job_id), Client(tails, job_id)
+    assert [tail.job_id for tail in tails.all()] == [job_id]
+    assert first.follower.tail is second.follower.tail
+    await first.gone()
+    assert len(tails.all()) == 1
+    await second.gone()
+    assert tails.all() == []
+    # And who comes after that reads it anew
+    await written(redis, job_id, FENCE, attempt(), completed())
+    assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
+    assert tails.all() == []
+
+
+async def test_leaving_twice_harms_nobody(tails: Tails) -> None:
+    job_id = new_id()
+    first = tails.follow(job_id, START, lambda: None)
+    second = tails.follow(job_id, START, lambda: None)
+    tails.leave(first)
+    tails.leave(first)
+    assert len(tails.all()) == 1
+    tails.leave(second)
+    assert tails.all() == []
+
+
+# Losing Redis
+
+
+async def test_a_reader_whose_connection_is_killed_goes_on_where_it_was(tails: Tails, redis: Redis) -> None:
+    job_id = new_id()
+    client = Client(tails, job_id)
+    log = [attempt(), *(delta(str(n)) for n in range(60)), completed()]
+    for seq, event in enumerate(log):
+        if seq % 7 == 3:
+            await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await add(redis, job_id, seq, event)
+    assert await client.ended() == told(FENCE, *log)
+
+
+async def test_followers_survive_a_restart_of_redis(new_redis_server: Callable[..., RedisServer]) -> None:
+    server = new_redis_server()
+    job_id, other = new_id(), new_id()
+    async with tails_at(server.url) as tails, store.client(server.url) as redis:
+        # Given a client in mid-log
+        client = Client(tails, job_id)
+        await add(redis, job_id, 0, attempt(), delta("a"))
+        await eventually(lambda: len(client.events) == 2)
+        # When Redis crashes, and another client comes meanwhile
+        server.kill()
+        late = Client(tails, other)
+        await asyncio.sleep(0)
+        server.start()
+        await eventually(lambda: _answers(redis))
+        await add(redis, job_id, 2, delta("b"), completed())
+        await add(redis, other, 0, attempt(), completed())
+        # Then both are told everything once
+        assert await client.ended() == told(FENCE, attempt(), delta("a"), delta("b"), completed())
+        assert await late.ended() == told(FENCE, attempt(), completed())
+
+
+async def _answers(redis: Redis) -> bool:
+    try:
+        with store.away_is_unavailable():
+            return bool(await redis.ping())
+    except store.StoreUnavailable:
+        return False
+
+
+async def test_clients_that_have_seen_what_redis_forgot_are_told_no_lie(tails: Tails, redis: Redis) -> None:
+    # Given a client that has seen three entries, of which Redis then loses two
+    job_id = new_id()
+    client = Client(tails, job_id)
+    await add(redis, job_id, 0, attempt(), delta("a"), delta("b"))
+    await eventually(lambda: len(client.events) == 3)
+    await redis.delete(keys.log(job_id))
+    await add(redis, job_id, 0, attempt())
+    # When the owner appends them again with the same ids and goes on
+    await add(redis, job_id, 1, delta("a"), delta("b"), delta("c"), completed())
+    # Then the client hears only what is new to it
+    assert await client.ended() == told(FENCE, attempt(), delta("a"), delta("b"), delta("c"), completed())
