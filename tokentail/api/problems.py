@@ -11,6 +11,7 @@ from starlette.responses import Response
 from tokentail.shared.errors import (
     IdempotencyConflict,
     JobNotFound,
+    LogCut,
     MalformedCursor,
     QueueFull,
     StoreUnavailable,
@@ -27,6 +28,7 @@ _KNOWN: dict[type[TokentailError], tuple[int, str]] = {
     IdempotencyConflict: (409, "idempotency_conflict"),
     QueueFull: (503, "queue_full"),
     StoreUnavailable: (503, "unavailable"),
+    LogCut: (503, "unavailable"),
 }
 
 

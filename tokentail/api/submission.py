@@ -88,11 +88,18 @@ def invalid_parameter(name: str, message: str) -> Problem:
 def _fault(problem: Any, data: Any) -> dict[str, str]:
     kind, loc = problem["type"], problem["loc"]
     message = _MESSAGES.get(kind) or problem["msg"].removeprefix("Value error, ")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        # pydantic blames the whole object for the field that says what kind of object it is.
+        loc = (*loc, problem["ctx"]["discriminator"].strip("'"))
+        message = (
+            f"must be one of {expected}" if (expected := problem["ctx"].get("expected_tags")) else message
+        )
     return {"pointer": _pointer(loc, data, kind), "message": message}
 
 
 _MESSAGES = {
     "missing": "is required",
+    "union_tag_not_found": "is required",
     "extra_forbidden": "is not a known field",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
@@ -100,15 +107,29 @@ _MESSAGES = {
 
 
 def _pointer(loc: tuple[int | str, ...], data: Any, kind: str) -> str:
-    """A JSON pointer from pydantic's path, which also holds the names of union members on its way: what
-    leads nowhere in the body is left out, but for a last step that says what is missing."""
-    steps: list[str] = []
-    for number, step in enumerate(loc):
-        last = number == len(loc) - 1
-        leads = isinstance(data, dict) and step in data
-        if leads or (isinstance(data, list) and isinstance(step, int) and step < len(data)):
-            data = data[step]
-        elif not (last and kind == "missing"):
-            continue
-        steps.append(str(step).replace("~", "~0").replace("/", "~1"))
+    """A JSON pointer from pydantic's path, which also holds the names of union members on its way."""
+    is_absent = kind in ("missing", "union_tag_not_found")
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in _way(loc, data, is_absent))
     return "".join(f"/{step}" for step in steps)
+
+
+def _way(loc: tuple[int | str, ...], data: Any, is_absent: bool) -> tuple[int | str, ...]:
+    """The steps of a path that lead through the body, to its last step if possible (`is_absent`: that is
+    what is missing). A union's member may be named like a field, so what leads somewhere may be no step."""
+    if not loc:
+        return ()
+    step, rest = loc[0], loc[1:]
+    way: tuple[int | str, ...] = ()
+    if _leads(step, data):
+        way = (step, *_way(rest, data[step], is_absent))
+    elif is_absent and not rest:
+        way = (step,)
+    if way and way[-1] == loc[-1]:
+        return way
+    return max(way, _way(rest, data, is_absent), key=lambda way: (way[-1:] == loc[-1:], len(way)))
+
+
+def _leads(step: int | str, data: Any) -> bool:
+    if isinstance(data, dict):
+        return step in data
+    return isinstance(data, list) and isinstance(step, int) and step < len(data)

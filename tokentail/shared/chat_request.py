@@ -238,7 +238,8 @@ ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Fie
 
 
 def _choice_shape(value: Any) -> str:
-    return "tool" if isinstance(value, dict) else "mode"
+    # Asked of what came in, and again of what it became when it is written out.
+    return "tool" if isinstance(value, dict | ChosenTool) else "mode"
 
 
 ToolChoice = Annotated[
