@@ -12,11 +12,12 @@ from redis.asyncio import Redis
 
 from tokentail.shared import events, keys
 from tokentail.shared.chat_request import ChatRequest
+from tokentail.shared.claim import Claim
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.events import Completed, Event, Failed
 from tokentail.shared.job import Record
 from tokentail.shared.log import Entry, Logs
-from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.queue import Queue
 
 TENANT = "default"
 

@@ -9,8 +9,9 @@ from given import RESULT, TENANT, chat, claimed, completed, failed, lapse, runni
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
+from tokentail.shared.claim import Claim
 from tokentail.shared.cursor import Cursor
-from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
 CANCELLED: Any = {"type": "cancelled", "reason": "requested", "usage": None}

@@ -21,10 +21,11 @@ from hypothesis.stateful import (
 
 from tokentail.shared import keys
 from tokentail.shared import redis as store
+from tokentail.shared.claim import Held
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import IdempotencyConflict, JobNotFound
 from tokentail.shared.job import Record, Status
-from tokentail.shared.queue import Held, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
 CANCELLED: Any = {"type": "cancelled", "reason": "requested", "usage": None}

@@ -7,8 +7,9 @@ from given import RESULT, TENANT, claimed, completed, lapse, running
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
+from tokentail.shared.claim import Held
 from tokentail.shared.cursor import Cursor
-from tokentail.shared.queue import Held, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
 

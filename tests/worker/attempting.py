@@ -13,8 +13,9 @@ from redis.asyncio import Redis
 from scripted import ScriptedModels
 from writing import Desk, desk
 
+from tokentail.shared.claim import Claim
 from tokentail.shared.job import Record
-from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.worker.attempt import Attempt
 

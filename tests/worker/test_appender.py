@@ -18,7 +18,7 @@ from tokentail.shared.errors import Superseded
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Entry
 from tokentail.worker import appender as appender_module
-from tokentail.worker.appender import Writer
+from tokentail.worker.writer import Writer
 
 
 @pytest.fixture

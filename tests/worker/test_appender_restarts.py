@@ -13,8 +13,8 @@ from writing import FENCE, desk, expected, say
 
 from tokentail.shared import keys
 from tokentail.shared.errors import Superseded
+from tokentail.shared.redis import until_available
 from tokentail.stack.redis_server import RedisServer
-from tokentail.worker.appender import until_available
 
 Servers = Callable[..., RedisServer]
 

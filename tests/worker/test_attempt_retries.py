@@ -13,7 +13,8 @@ from scripted import FINISH, USAGE, types
 from tokentail.shared import keys
 from tokentail.shared.errors import ModelError
 from tokentail.shared.job import Status
-from tokentail.worker.attempt import RETRY_LIMIT_SECONDS, RETRY_SECONDS, Attempt, Retry
+from tokentail.worker.attempt import Attempt
+from tokentail.worker.retry import RETRY_LIMIT_SECONDS, RETRY_SECONDS, Retry
 
 BUSY = ModelError("rate_limited", "Too many requests.", retryable=True)
 BROKEN = ModelError("provider_error", "The provider broke.", retryable=True)

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from tokentail.shared import keys
 from tokentail.shared import redis as store
-from tokentail.shared.queue import Claim, Held, Queue
+from tokentail.shared.claim import Claim, Held
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
 from tokentail.worker.attempt import Stop

@@ -10,9 +10,9 @@ import uvloop
 from given import chat
 
 from tokentail.shared import job
+from tokentail.shared.claim import Claim
 from tokentail.shared.errors import ModelError
 from tokentail.shared.job import Record
-from tokentail.shared.queue import Claim
 from tokentail.shared.settings import Settings
 from tokentail.worker.limits import SLACK_SECONDS, Limits
 

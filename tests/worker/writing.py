@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from tokentail.shared import redis as store
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
-from tokentail.worker.appender import Appender, Writer
+from tokentail.worker.appender import Appender
+from tokentail.worker.writer import Writer
 
 FENCE = 1_763_881_234_567
 

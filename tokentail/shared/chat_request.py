@@ -1,4 +1,4 @@
-"""What a client may ask for: an allowlist of OpenAI-style chat parameters plus three fields of ours.
+"""What a client may ask for: an allowlist of OpenAI-style chat parameters plus two fields of ours.
 
 Everything else is refused by name. An unknown field that reached litellm would reach the provider's
 body or, like `api_base`, choose where the worker connects to.
@@ -6,26 +6,13 @@ body or, like `api_base`, choose where the worker connects to.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, field_validator
 
-# OpenAI's own limits (API reference, "Create chat completion"), where it states one.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+from tokentail.shared.messages import ImagePart, Message, Name, NonEmpty, Strict, UserMessage
+
+# OpenAI's own limits, as in messages.py.
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -34,20 +21,8 @@ TokenId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 #: How deep a schema may be nested: OpenAI allows 10, JSON encoders give up at about 250.
 DEEPEST = 64
 
-_IMAGE = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,(.+)", re.ASCII | re.DOTALL)
-_WEB = re.compile(r"https?://[^\s]+", re.ASCII)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-def _base64(text: str) -> str:
-    try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("must be base64") from None
-    return text
+#: The fields that are ours: kept with the job, never sent to the provider.
+OURS = frozenset({"metadata", "on_interruption"})
 
 
 def _shallow(value: dict[str, Any]) -> dict[str, Any]:
@@ -68,168 +43,43 @@ def _shallow(value: dict[str, Any]) -> dict[str, Any]:
 Schema = Annotated[dict[str, Any], AfterValidator(_shallow)]
 
 
-class TextPart(_Model):
-    type: Literal["text"]
-    text: str
-
-
-class RefusalPart(_Model):
-    type: Literal["refusal"]
-    refusal: str
-
-
-class ImageUrl(_Model):
-    url: str
-    detail: Literal["auto", "low", "high"] | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _data_or_web(cls, url: str) -> str:
-        if match := _IMAGE.fullmatch(url):
-            _base64(match[1])
-        elif not _WEB.fullmatch(url):
-            raise ValueError("must be a data:image/…;base64,… URI")
-        return url
-
-
-class ImagePart(_Model):
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-class InputAudio(_Model):
-    data: NonEmpty
-    format: Literal["wav", "mp3"]
-
-    _check = field_validator("data")(_base64)
-
-
-class AudioPart(_Model):
-    type: Literal["input_audio"]
-    input_audio: InputAudio
-
-
-class File(_Model):
-    """A file by value. `file_id` is not accepted: it names things in the operator's provider account."""
-
-    file_data: NonEmpty
-    filename: NonEmpty | None = None
-
-
-class FilePart(_Model):
-    type: Literal["file"]
-    file: File
-
-
-def _content_shape(value: Any) -> str:
-    return "parts" if isinstance(value, list) else "text"
-
-
-_Text = Annotated[str, Tag("text")]
-_TextParts = Annotated[list[TextPart], Field(min_length=1), Tag("parts")]
-TextContent = Annotated[_Text | _TextParts, Discriminator(_content_shape)]
-
-_UserPart = Annotated[TextPart | ImagePart | AudioPart | FilePart, Field(discriminator="type")]
-_UserParts = Annotated[list[_UserPart], Field(min_length=1), Tag("parts")]
-UserContent = Annotated[_Text | _UserParts, Discriminator(_content_shape)]
-
-_AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
-_AssistantParts = Annotated[list[_AssistantPart], Field(min_length=1), Tag("parts")]
-AssistantContent = Annotated[_Text | _AssistantParts, Discriminator(_content_shape)]
-
-
-class SystemMessage(_Model):
-    role: Literal["system"]
-    content: TextContent
-    name: Name | None = None
-
-
-class DeveloperMessage(_Model):
-    role: Literal["developer"]
-    content: TextContent
-    name: Name | None = None
-
-
-class UserMessage(_Model):
-    role: Literal["user"]
-    content: UserContent
-    name: Name | None = None
-
-
-class CalledFunction(_Model):
-    name: NonEmpty
-    arguments: str
-
-
-class CalledTool(_Model):
-    id: NonEmpty
-    type: Literal["function"]
-    function: CalledFunction
-
-
-class AssistantMessage(_Model):
-    role: Literal["assistant"]
-    content: AssistantContent | None = None
-    refusal: str | None = None
-    name: Name | None = None
-    tool_calls: Annotated[list[CalledTool], Field(min_length=1, max_length=128)] | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> AssistantMessage:
-        if self.content is None and self.tool_calls is None and self.refusal is None:
-            raise ValueError("an assistant message needs content, a refusal or tool_calls")
-        return self
-
-
-class ToolMessage(_Model):
-    role: Literal["tool"]
-    content: TextContent
-    tool_call_id: NonEmpty
-
-
-Message = Annotated[
-    SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage,
-    Field(discriminator="role"),
-]
-
-
-class FunctionDefinition(_Model):
+class FunctionDefinition(Strict):
     name: Name
     description: str | None = None
     parameters: Schema | None = None
     strict: bool | None = None
 
 
-class Tool(_Model):
+class Tool(Strict):
     type: Literal["function"]
     function: FunctionDefinition
 
 
-class ChosenFunction(_Model):
+class ChosenFunction(Strict):
     name: Name
 
 
-class ChosenTool(_Model):
+class ChosenTool(Strict):
     type: Literal["function"]
     function: ChosenFunction
 
 
-class JsonSchema(_Model):
+class JsonSchema(Strict):
     name: Name
     description: str | None = None
     schema_: Annotated[Schema, Field(alias="schema")]
     strict: bool | None = None
 
 
-class TextFormat(_Model):
+class TextFormat(Strict):
     type: Literal["text"]
 
 
-class JsonObjectFormat(_Model):
+class JsonObjectFormat(Strict):
     type: Literal["json_object"]
 
 
-class JsonSchemaFormat(_Model):
+class JsonSchemaFormat(Strict):
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
@@ -259,7 +109,7 @@ Stop = Annotated[
 ]
 
 
-class ChatRequest(_Model):
+class ChatRequest(Strict):
     """One job's request, immutable. Fields with None were not given, or given as null."""
 
     model: NonEmpty
@@ -283,7 +133,7 @@ class ChatRequest(_Model):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
-    #: Ours, never sent to the provider.
+    # OURS
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
     on_interruption: Literal["restart", "fail"] = "restart"
 
@@ -320,11 +170,9 @@ class ChatRequest(_Model):
             for m, message in enumerate(self.messages)
             if isinstance(message, UserMessage) and isinstance(message.content, list)
             for p, part in enumerate(message.content)
-            if isinstance(part, ImagePart) and _WEB.fullmatch(part.image_url.url)
+            if isinstance(part, ImagePart) and part.image_url.is_from_the_web
         ]
 
     def to_call(self) -> dict[str, Any]:
         """The chat parameters alone, as plain JSON values: what a worker gives to the model."""
-        return self.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude={"metadata", "on_interruption"}
-        )
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(OURS))

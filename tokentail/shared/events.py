@@ -51,6 +51,11 @@ class Error(TypedDict):
     retryable: bool
 
 
+def error(code: str, message: str, *, retryable: bool) -> Error:
+    """Write an Error down."""
+    return {"code": code, "message": message, "retryable": retryable}
+
+
 class Attempt(TypedDict):
     """A new attempt begins. All earlier deltas are void unless it `continues`."""
 

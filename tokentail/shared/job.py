@@ -113,6 +113,11 @@ class Record:
         )
 
 
+def fields_of(flat: list[bytes]) -> dict[bytes, bytes]:
+    """A record hash as a script returns it: names and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
 #: Everything but the result, which may be megabytes and is not listed.
 LISTED_FIELDS = tuple(
     b"tenant model status metadata created deadline started ended attempt fence reason ending cursor".split()

@@ -37,11 +37,6 @@ REQUEST_PREFIX = _CONTROL_PLANE + "request:"
 CONTROL_PREFIX = _CONTROL_PLANE + "control:"
 
 
-def workers() -> str:
-    """Live workers by heartbeat."""
-    return WORKERS
-
-
 def record(job_id: str) -> str:
     """The job's record."""
     return JOB_PREFIX + job_id

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Literal
 
 import orjson
@@ -19,10 +17,11 @@ from redis.asyncio import Redis
 from tokentail.shared import events, job, keys
 from tokentail.shared import redis as store
 from tokentail.shared.chat_request import ChatRequest
+from tokentail.shared.claim import Claim, Claims, Held
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import IdempotencyConflict, JobNotFound, QueueFull
 from tokentail.shared.fold import Result
-from tokentail.shared.job import Record
+from tokentail.shared.job import Record, fields_of
 from tokentail.shared.settings import Settings
 
 #: The arq function that runs a job; its only argument is the job's id.
@@ -38,36 +37,6 @@ _FULL_RETRY_SECONDS = 5
 
 #: A worker that has not renewed for this long is no longer listed.
 _FORGET_WORKER_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job that a worker has just claimed. `now` is Redis's time of the claim in ms; `request` is None
-    only if somebody removed it behind our back."""
-
-    job_id: str
-    fence: int
-    request: dict[str, Any] | None
-    record: Record
-    envelope: bytes
-    now: int
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a claim brought, and after how many seconds another may bring more (None: wait for the bell)."""
-
-    jobs: list[Claim]
-    wait_seconds: float | None
-
-
-class Held(StrEnum):
-    """What a renewal says of one job: still ours; ours, but to be cancelled; not ours; deleted."""
-
-    HELD = "held"
-    CANCEL = "cancel"
-    LOST = "lost"
-    GONE = "gone"
 
 
 class Queue:
@@ -128,7 +97,7 @@ class Queue:
         if outcome == b"conflict":
             raise IdempotencyConflict("This Idempotency-Key was used with another request.")
         stored_id, flat = answer
-        return Record.parse(stored_id.decode(), _hash(flat)), outcome == b"stored"
+        return Record.parse(stored_id.decode(), fields_of(flat)), outcome == b"stored"
 
     async def get(self, tenant: str, job_id: str) -> Record:
         """A job's record. Raises JobNotFound for unknown, expired and foreign jobs alike."""
@@ -225,7 +194,7 @@ class Queue:
                 [keys.READY, keys.LEASES, keys.BELL],
                 [worker_id, slots, self._lease_ms, keys.JOB_PREFIX, keys.REQUEST_PREFIX],
             )
-        claims = [_claim(now, *item) for item in found]
+        claims = [Claim.parse(now, *item) for item in found]
         return Claims(claims, None if wait_ms < 0 else wait_ms / 1000)
 
     async def renew(self, worker_id: str, held: Sequence[tuple[str, int]]) -> list[Held]:
@@ -282,19 +251,6 @@ class Queue:
         """Take a worker that stops off the list."""
         with store.away_is_unavailable():
             await self._redis.zrem(keys.WORKERS, worker_id)
-
-
-def _claim(now: int, job_id: bytes, fence: bytes, request: bytes, flat: list[bytes]) -> Claim:
-    fields = _hash(flat)
-    name = job_id.decode()
-    return Claim(
-        name, int(fence), orjson.loads(request), Record.parse(name, fields), fields[b"envelope"], now
-    )
-
-
-def _hash(flat: list[bytes]) -> dict[bytes, bytes]:
-    """HGETALL as a script returns it."""
-    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _fingerprint(body: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.commands.core import AsyncScript
@@ -22,11 +23,18 @@ from redis.exceptions import (
 
 from tokentail.shared.errors import ConfigError, StoreUnavailable
 
+_T = TypeVar("_T")
+
 #: A Redis that answers no command for this long is away. Above every blocking read that we send.
 SOCKET_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 2.0
 #: A block this long lets a dead connection be noticed and a missed wake-up heal.
 BLOCK_SECONDS = 1.0
+
+#: First and longest pause before asking a Redis again that was away: short enough that nobody notices a
+#: restart by us, long enough that a fleet of workers does not hammer one that is starting.
+AWAY_SECONDS = 0.05
+AWAY_LIMIT_SECONDS = 1.0
 
 # A replica that was a primary a moment ago, one that loads its data or one that is full can't store
 # anything now, but may in a moment: for the caller that is the same as being away. UNBLOCKED is what a
@@ -90,6 +98,17 @@ def away_is_unavailable() -> Iterator[None]:
         if _CANT_NOW.match(str(error)):
             raise StoreUnavailable(_SENTENCE) from error
         raise
+
+
+async def until_available(deed: Callable[[], Awaitable[_T]]) -> _T:
+    """Repeat a harmless deed until Redis answers."""
+    pause = AWAY_SECONDS
+    while True:
+        try:
+            return await deed()
+        except StoreUnavailable:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, AWAY_LIMIT_SECONDS)
 
 
 #: XREAD and XADD as we use them (NOMKSTREAM, exclusive ranges) came with 6.2.

@@ -9,8 +9,8 @@ than Redis remembers stay right.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from redis.asyncio import ConnectionPool
 from redis.exceptions import ResponseError
@@ -21,6 +21,7 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import StoreUnavailable, Superseded
 from tokentail.shared.events import Event, encode
 from tokentail.shared.log import FIELD, Entry, Logs
+from tokentail.worker.writer import Writer
 
 #: A flush costs ~80 µs however little it carries; under load this pause makes it carry more. The first
 #: delta of an attempt does not wait for it.
@@ -28,57 +29,6 @@ PACE_SECONDS = 0.003
 
 #: Entries per flush, so that one very fast model does not hold up the others' for long.
 BATCH = 1000
-
-_RETRY_SECONDS = 0.05
-_RETRY_LIMIT_SECONDS = 1.0
-
-_T = TypeVar("_T")
-
-
-class Writer:
-    """One attempt's pen. Entry `seq` of the attempt is `entries[seq]`; the first `acked` are stored.
-
-    `unsure` means that Redis may have forgotten some of those: the appender asks before it goes on.
-    """
-
-    def __init__(self, appender: Appender, job_id: str, opening: Entry, ttl_seconds: float) -> None:
-        self.job_id = job_id
-        self.fence = opening.cursor.fence
-        self.ttl_seconds = ttl_seconds
-        self.entries = [opening.raw]
-        self.acked = 1
-        self.unsure = False
-        self.lost = False
-        #: Called once when a newer attempt, an ending or a deletion has taken the log away.
-        self.on_lost: Callable[[], None] | None = None
-        self._appender = appender
-        self._progress = asyncio.Event()
-
-    def append(self, event: Event) -> None:
-        """Take an event in; it goes out with the next flush. Never waits."""
-        self.entries.append(encode(event))
-        self._appender.notice(self)
-
-    async def flushed(self) -> None:
-        """Wait until everything taken in is stored. Raises Superseded if it never will be."""
-        while (self.unsure or self.acked < len(self.entries)) and not self.lost:
-            self._progress.clear()
-            await self._progress.wait()
-        if self.lost:
-            raise Superseded(f"The log of {self.job_id} is no longer this attempt's.")
-
-    def moved(self, acked: int) -> None:
-        """For the appender: this many entries are stored."""
-        self.acked = acked
-        self._progress.set()
-
-    def give_up(self) -> None:
-        """For the appender: the log is somebody else's."""
-        if not self.lost:
-            self.lost = True
-            self._progress.set()
-            if self.on_lost is not None:
-                self.on_lost()
 
 
 class Appender:
@@ -101,11 +51,11 @@ class Appender:
         Waits while Redis is away. Raises Superseded if a newer attempt has opened the log.
         """
         entry = Entry(Cursor(fence, 0), encode(opening))
-        there = await until_available(
+        there = await store.until_available(
             lambda: self._logs.append_mark(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
         )
         if there is None:
-            writer = Writer(self, job_id, entry, ttl_seconds)
+            writer = Writer(self.notice, job_id, entry, ttl_seconds)
             self._writers.add(writer)
             return writer
         if there.is_ending:
@@ -146,17 +96,17 @@ class Appender:
     async def run(self) -> None:
         """Flush for ever; ends by cancellation."""
         loop = asyncio.get_running_loop()
-        pause = _RETRY_SECONDS
+        pause = store.AWAY_SECONDS
         try:
             while True:
                 await self._work.wait()
                 await self._pace(self._flushed_at + PACE_SECONDS - loop.time())
                 try:
                     await self._flush()
-                    pause = _RETRY_SECONDS
+                    pause = store.AWAY_SECONDS
                 except StoreUnavailable:
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, _RETRY_LIMIT_SECONDS)
+                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
                 self._flushed_at = loop.time()
         finally:
             await self._connection.disconnect(nowait=True)
@@ -269,14 +219,3 @@ class Appender:
             writer.moved(1)
         else:
             writer.give_up()
-
-
-async def until_available(deed: Callable[[], Awaitable[_T]]) -> _T:
-    """Repeat a harmless deed until Redis answers."""
-    pause = _RETRY_SECONDS
-    while True:
-        try:
-            return await deed()
-        except StoreUnavailable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _RETRY_LIMIT_SECONDS)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import traceback
 from contextlib import aclosing
-from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
 
 from tokentail.shared import endings
+from tokentail.shared import redis as store
+from tokentail.shared.claim import Claim
 from tokentail.shared.errors import ModelError, Superseded
-from tokentail.shared.events import CANCEL_REASON, Completed, Delta, Ending, Event, Usage
+from tokentail.shared.events import CANCEL_REASON, Completed, Delta, Ending, Error, Event, Usage, error
 from tokentail.shared.fold import Fold
 from tokentail.shared.log import Entry, Logs
-from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
-from tokentail.worker.appender import Appender, Writer, until_available
+from tokentail.worker import retry
+from tokentail.worker.appender import Appender
 from tokentail.worker.limits import Limits
 from tokentail.worker.model import Finish, Generation, Models
+from tokentail.worker.retry import Retry
+from tokentail.worker.writer import Writer
 
 logger = structlog.get_logger()
 
 #: Workers that a job may take down with it before it is taken for the cause.
 POISON_CRASHES = 2
-
-#: Delay before another try at the same deployment, doubled with each and jittered: providers ask for
-#: exponential backoff (OpenAI cookbook, "How to handle rate limits").
-RETRY_SECONDS = 0.5
-RETRY_LIMIT_SECONDS = 30.0
 
 #: A log without an ending lives this much longer than its job may. Normally it never gets there; it is
 #: what keeps a log from staying for ever whose job was deleted while its dead owner was writing.
@@ -48,13 +46,6 @@ class Stop(StrEnum):
     LOST = "lost"
     #: The job was deleted: the same, and what was written goes too.
     GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """The provider failed in a way that may pass: try again after the delay, in a free slot."""
-
-    delay_seconds: float
 
 
 class Attempt:
@@ -120,7 +111,7 @@ class Attempt:
     async def _adopt(self, ending: Entry) -> Ending:
         """An earlier attempt ended the log and died before it could finish the job: only finish."""
         claim = self.claim
-        await until_available(
+        await store.until_available(
             lambda: endings.record_ending(self._queue, self._logs, claim.job_id, claim.fence, ending)
         )
         return ending.event()  # type: ignore[return-value]
@@ -135,8 +126,8 @@ class Attempt:
         self._task = asyncio.create_task(self._copy())
         try:
             return await self._task
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError) as bug:
+            if isinstance(bug, asyncio.CancelledError):
                 if self._stopped is not None:
                     return self._stopped
                 if (this := asyncio.current_task()) is not None and this.cancelling():
@@ -144,9 +135,9 @@ class Attempt:
             # A bug, ours or a library's; the job must end all the same. Where it happened may be logged,
             # its text not: it may quote the prompt. A cancellation that nobody asked for is one, too, and
             # would end the whole worker.
-            place = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("attempt broke", job=self.claim.job_id, error=type(error).__name__, at=place)
-            return self._failed("internal", "tokentail made a mistake.", retryable=True)
+            place = "".join(traceback.format_tb(bug.__traceback__))
+            logger.error("attempt broke", job=self.claim.job_id, error=type(bug).__name__, at=place)
+            return self._failed(error("internal", "tokentail made a mistake.", retryable=True))
 
     def _refusal(self) -> Ending | None:
         """The ending of a job whose model is not to be called at all."""
@@ -154,11 +145,23 @@ class Attempt:
         if record.cancel:
             return self._cancelled()
         if self.claim.request is None:
-            return self._failed("internal", "The job's request is gone from Redis.", retryable=True)
+            return self._failed(error("internal", "The job's request is gone from Redis.", retryable=True))
         if record.crashes >= POISON_CRASHES:
-            return self._failed("worker_lost", "The job took its workers down with it.", retryable=False)
+            return self._failed(
+                {
+                    "code": "worker_lost",
+                    "message": "The job took its workers down with it.",
+                    "retryable": False,
+                }
+            )
         if self._limits.remaining_seconds() <= 0:
-            return self._failed("deadline_exceeded", "The job waited past its deadline.", retryable=True)
+            return self._failed(
+                {
+                    "code": "deadline_exceeded",
+                    "message": "The job waited past its deadline.",
+                    "retryable": True,
+                }
+            )
         return None
 
     async def _copy(self) -> Ending | Retry:
@@ -176,8 +179,16 @@ class Attempt:
                     if isinstance(item, Finish):
                         return self._completed(item)
                     self._take(item)
-        except ModelError as error:
-            return self._interrupted(error)
+        except ModelError as failure:
+            outcome = retry.decide(
+                failure,
+                claim,
+                self._settings,
+                remaining_seconds=self._limits.remaining_seconds(),
+                streamed=self._limits.first_delta_ms is not None,
+                has_other=self._models.has_other(claim.record.model),
+            )
+            return outcome if isinstance(outcome, Retry) else self._failed(outcome)
         raise AssertionError("a generation ends with Finish or ModelError")
 
     def _take(self, delta: Delta) -> None:
@@ -185,30 +196,6 @@ class Attempt:
         self._fold.add(delta)
         assert self._writer is not None  # noqa: S101
         self._writer.append(delta)
-
-    def _interrupted(self, error: ModelError) -> Ending | Retry:
-        """Decide between another try and the end. Crashes and handoffs never come by here."""
-        record, limit = self.claim.record, self._settings.max_attempts
-        tries = record.tries + 1
-        streamed = self._limits.first_delta_ms is not None
-        wants_restart = self.claim.request is None or self.claim.request["on_interruption"] == "restart"
-        if not error.retryable or (streamed and not wants_restart):
-            return self._failed(error.code, str(error), retryable=error.retryable)
-        if tries >= limit > 1:
-            last = f"{tries} attempts failed; the last with {error.code}: {error}"
-            return self._failed("attempts_exhausted", last, retryable=True)
-        delay = self._delay_seconds(error, tries)
-        if tries >= limit or delay >= self._limits.remaining_seconds():
-            return self._failed(error.code, str(error), retryable=True)
-        return Retry(delay)
-
-    def _delay_seconds(self, error: ModelError, tries: int) -> float:
-        if self._models.has_other(self.claim.record.model):
-            return 0.0  # One deployment's trouble is not the next one's.
-        if error.retry_after_seconds is not None:
-            return error.retry_after_seconds
-        backoff: float = min(RETRY_SECONDS * 2 ** (tries - 1), RETRY_LIMIT_SECONDS)
-        return backoff * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter, no secret
 
     # Ending
 
@@ -221,9 +208,8 @@ class Attempt:
             "timings": self._limits.timings(),
         }
 
-    def _failed(self, code: str, message: str, *, retryable: bool) -> Ending:
-        error = {"code": code, "message": message, "retryable": retryable}
-        return {"type": "failed", "error": error, "usage": self._usage()}  # type: ignore[typeddict-item]
+    def _failed(self, why: Error) -> Ending:
+        return {"type": "failed", "error": why, "usage": self._usage()}
 
     def _cancelled(self) -> Ending:
         return {"type": "cancelled", "reason": CANCEL_REASON, "usage": self._usage()}
@@ -234,7 +220,7 @@ class Attempt:
     async def _conclude(self, outcome: Ending | Retry | Stop) -> Ending | Retry | Stop:
         """Do what the outcome asks for; a job that is to be cancelled is not handed back but ended."""
         if outcome is Stop.GONE:
-            await until_available(lambda: self._logs.delete(self.claim.job_id))
+            await store.until_available(lambda: self._logs.delete(self.claim.job_id))
         elif outcome is Stop.HANDOFF or isinstance(outcome, Retry):
             answer = await self._hand_back(outcome)
             if answer == "cancel":
@@ -251,10 +237,12 @@ class Attempt:
         # What was said stands in the log, also if the job is cancelled before another attempt voids it.
         await self._writer.flushed()
         if isinstance(outcome, Retry):
-            return await until_available(
+            return await store.until_available(
                 lambda: self._queue.hand_back(claim.job_id, claim.fence, "retry", outcome.delay_seconds)
             )
-        return await until_available(lambda: self._queue.hand_back(claim.job_id, claim.fence, "handoff"))
+        return await store.until_available(
+            lambda: self._queue.hand_back(claim.job_id, claim.fence, "handoff")
+        )
 
     async def _end(self, ending: Ending) -> Ending | Stop:
         """Write the ending into the log, then into the record. A crash in between is healed by whoever
@@ -266,10 +254,10 @@ class Attempt:
             return await self._adopt(entry)
         self._fold.add(ending)
         result = self._fold.result()
-        answer = await until_available(
+        answer = await store.until_available(
             lambda: self._queue.finish(claim.job_id, claim.fence, entry.cursor, ending, result)
         )
         if answer == "gone":
-            await until_available(lambda: self._logs.delete(claim.job_id))
+            await store.until_available(lambda: self._logs.delete(claim.job_id))
             return Stop.GONE
         return ending if answer == "finished" else Stop.LOST

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from tokentail.shared.claim import Held
 from tokentail.shared.errors import StoreUnavailable
-from tokentail.shared.queue import Held, Queue
+from tokentail.shared.queue import Queue
 from tokentail.worker.attempt import Attempt, Stop
 
 #: Renewals per lease: three may be lost before it lapses.

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tokentail.shared.claim import Claim
 from tokentail.shared.errors import ModelError
 from tokentail.shared.events import Timings
-from tokentail.shared.queue import Claim
 from tokentail.shared.settings import Settings
 
 #: The idle clock is set forward at most this often, and runs this much longer for it: moving a timer at

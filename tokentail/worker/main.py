@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 
 from tokentail.shared import logging
 from tokentail.shared import redis as store
+from tokentail.shared.claim import Claim
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
-from tokentail.shared.queue import Claim, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.worker.appender import Appender
 from tokentail.worker.attempt import Attempt

@@ -25,10 +25,10 @@ from redis.asyncio import Redis
 
 from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
+from tokentail.shared.claim import Claim, Held
 from tokentail.shared.errors import StoreUnavailable
-from tokentail.shared.queue import FUNCTION, Claim, Held, Queue
+from tokentail.shared.queue import FUNCTION, Queue
 from tokentail.shared.settings import Settings
-from tokentail.worker.appender import until_available
 from tokentail.worker.attempt import Attempt, Stop
 from tokentail.worker.leases import AWAY_SECONDS, Leases
 
@@ -93,7 +93,7 @@ class Pool(Worker):
     # Start and stop, called by arq
 
     async def _begin(self, ctx: dict[Any, Any]) -> None:
-        await until_available(self._leases.renew)
+        await store.until_available(self._leases.renew)
         self._bell = self._helper(self._listen_to_bell())
         for work in (self._listen_to_control(), self._leases.keep(), *self._work_beside):
             self._helper(work)

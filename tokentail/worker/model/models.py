@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tokentail.shared.chat_request import OURS, ChatRequest
 from tokentail.shared.models import ModelList
 from tokentail.worker.model.deployments import Route, in_order, make_route
 from tokentail.worker.model.door import close_litellm_async_clients, litellm
@@ -15,29 +16,8 @@ from tokentail.worker.model.warm_up import warm_up
 ChatCall = Mapping[str, Any]
 
 # What of a request may reach litellm. It hands what it doesn't know to the provider, and what it does
-# know can send the request elsewhere (`api_base`), so names are let through one by one.
-_PASSED_ON = frozenset(
-    {
-        "messages",
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "max_completion_tokens",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "top_logprobs",
-        "response_format",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "reasoning_effort",
-        "verbosity",
-    }
-)
+# know can send the request elsewhere (`api_base`), so only what the protocol names gets through.
+_PASSED_ON = ChatRequest.model_fields.keys() - OURS - {"model"}
 
 
 class Models:
