@@ -261,6 +261,21 @@ async def test_a_writer_fenced_off_while_its_connection_was_gone_learns_it_befor
         assert (await at.log(writer))[-1] == (f"{FENCE + 1}-0", attempt(2))
 
 
+async def test_a_writer_fenced_off_in_silence_learns_it_with_the_next_reconnection(redis_url: str) -> None:
+    async with line_to(redis_url) as line, desk(line.url, redis_url) as at:
+        # Given an attempt that has nothing to send, and a newer one that has said more than it
+        silent, other = await at.begin(), await at.begin()
+        say(silent, "ab")
+        await silent.flushed()
+        await written(at.redis, silent.job_id, FENCE + 1, attempt(2), *(delta(str(n)) for n in range(9)))
+        # When the connection breaks for another's sake
+        line.lose_replies()
+        say(other, "x")
+        await other.flushed()
+        with pytest.raises(Superseded):
+            await silent.flushed()
+
+
 # Beginning and ending
 
 

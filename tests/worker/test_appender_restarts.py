@@ -108,6 +108,21 @@ async def test_a_log_that_redis_forgot_whole_is_opened_again_and_expires(
         assert 90 < await at.redis.ttl(keys.log(writers[0].job_id)) <= 100
 
 
+async def test_an_attempt_that_redis_forgot_before_its_first_delta_begins_again(
+    new_redis_server: Servers, tmp_path: Path
+) -> None:
+    server = new_redis_server()
+    async with desk(server.url) as at:
+        # Given an attempt that has begun over another connection than the one its deltas will take
+        memory = Memory(server, tmp_path)
+        writer = await at.begin()
+        # When Redis forgets it in the silence before the first
+        memory.bring_back()
+        say(writer, "ab")
+        await writer.flushed()
+        assert await at.log(writer) == expected(FENCE, "ab")
+
+
 async def test_an_ending_never_follows_a_gap(new_redis_server: Servers, tmp_path: Path) -> None:
     server = new_redis_server()
     async with desk(server.url) as at:
