@@ -118,3 +118,42 @@ async def test_tokens_that_redis_forgot_are_written_again_with_their_ids(install
     # And the follower that was ahead has the same list
     first: Seen = await following
     assert first.events == seen.events
+
+
+async def test_outages_longer_than_the_lease_start_a_job_anew_but_never_condemn_it(
+    install, client_of
+) -> None:
+    # Given a long generation, and leases of a second
+    installation: Installation = install(TOKENTAIL_LEASE_SECONDS="1")
+    await asyncio.to_thread(installation.start_worker)
+    wire: Wire = client_of(installation)
+    job_id = await wire.submit("slow")
+    for attempt in (1, 2, 3):
+        await wire.until_delta_of(job_id, attempt)
+        # When Redis hangs until the worker has given the job up
+        os.kill(installation.redis.pid, signal.SIGSTOP)
+        await eventually(lambda: _nothing_open(wire))
+        os.kill(installation.redis.pid, signal.SIGCONT)
+    # Then each time it goes on in a new attempt, and no worker is said to have crashed
+    await wire.until_delta_of(job_id, 4)
+    async with Redis.from_url(installation.redis.url) as redis:
+        assert await redis.hget(keys.record(job_id), "crashes") == b"0"
+    await wire.http.post(f"/v1/jobs/{job_id}/cancel")
+    assert (await wire.follow(job_id)).endings == ["cancelled"]
+
+
+async def test_a_log_that_lost_its_ending_for_good_is_said_to_be_gone(install, client_of) -> None:
+    # Given a completed job, whose log comes back without its end when nobody holds the entries any more
+    installation: Installation = install()
+    await asyncio.to_thread(installation.start_worker)
+    wire: Wire = client_of(installation)
+    job_id = await wire.submit("quick")
+    job = await wire.ended(job_id)
+    full = await wire.follow(job_id)
+    async with Redis.from_url(installation.redis.url) as redis:
+        await redis.xdel(keys.log(job_id), *[str(event_id) for event_id in full.ids[20:]])
+    # When somebody follows it; Then it does not wait for an ending that won't come
+    answer = await wire.http.get(f"/v1/jobs/{job_id}/events")
+    assert (answer.status_code, answer.json()["code"]) == (410, "log_expired")
+    # And the result is where it was
+    assert await wire.job(job_id) == job

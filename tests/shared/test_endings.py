@@ -22,18 +22,14 @@ async def cancelled_in_queue(queue: Queue, record: Record) -> Record:
     return await queue.get(TENANT, record.id)
 
 
-async def settle(queue: Queue, logs: Logs, record: Record) -> None:
-    await endings.log_ending(queue, logs, record, ttl_seconds=100)
-
-
 async def test_a_job_cancelled_before_it_ran_gets_a_log_with_its_ending(
     queue: Queue, logs: Logs, redis: Redis
 ) -> None:
     record = await cancelled_in_queue(queue, await enqueued(queue))
-    await settle(queue, logs, record)
+    await endings.settled(queue, logs, record)
     # Then the log has the ending where the record says
     assert await whole_log(redis, record.id) == [(f"{record.fence}-0", CANCELLED)]
-    assert 0 < await redis.ttl(keys.log(record.id)) <= 100
+    assert 0 < await redis.ttl(keys.log(record.id)) <= queue.log_ttl_seconds
     # And the record knows that it has, with the result: nothing was said
     settled = await queue.get(TENANT, record.id)
     assert (settled.status, settled.ending, settled.cursor) == (record.status, CANCELLED, record.cursor)
@@ -52,7 +48,7 @@ async def test_a_job_cancelled_between_attempts_keeps_what_was_said(
     await queue.hand_back(claim.job_id, claim.fence, "handoff")
     # When it is cancelled there
     record = await cancelled_in_queue(queue, await queue.get(TENANT, claim.job_id))
-    await settle(queue, logs, record)
+    await endings.settled(queue, logs, record)
     # Then the ending stands behind what was said, and the result holds it
     assert [event["type"] for _, event in await whole_log(redis, record.id)] == [
         "attempt",
@@ -74,7 +70,7 @@ async def test_the_log_wins_over_a_cancellation_that_came_too_late(
     # When it is cancelled there
     record = await cancelled_in_queue(queue, await queue.get(TENANT, claim.job_id))
     assert record.status == Status.CANCELLED
-    await settle(queue, logs, record)
+    await endings.settled(queue, logs, record)
     # Then the record takes over what followers have seen
     settled = await queue.get(TENANT, claim.job_id)
     assert (settled.status, settled.ending) == (Status.COMPLETED, completed())
@@ -93,8 +89,8 @@ async def test_however_many_notice_at_once_there_is_one_ending(
     queue: Queue, logs: Logs, redis: Redis
 ) -> None:
     record = await cancelled_in_queue(queue, await enqueued(queue))
-    await asyncio.gather(*(settle(queue, logs, record) for _ in range(10)))
-    await settle(queue, logs, record)
+    await asyncio.gather(*(endings.settled(queue, logs, record) for _ in range(10)))
+    await endings.settled(queue, logs, record)
     assert await whole_log(redis, record.id) == [(f"{record.fence}-0", CANCELLED)]
     assert (await queue.get(TENANT, record.id)).ending == CANCELLED
 
@@ -102,13 +98,13 @@ async def test_however_many_notice_at_once_there_is_one_ending(
 async def test_a_record_that_needs_nothing_is_left_alone(queue: Queue, logs: Logs, redis: Redis) -> None:
     # Given a queued, a running and a settled job
     settled = await cancelled_in_queue(queue, await enqueued(queue))
-    await settle(queue, logs, settled)
+    await endings.settled(queue, logs, settled)
     claim = await running(queue)
     queued = await enqueued(queue)
     await logs.delete(settled.id)
     # When somebody looks at them
     for job_id in (settled.id, claim.job_id, queued.id):
-        await settle(queue, logs, await queue.get(TENANT, job_id))
+        await endings.settled(queue, logs, await queue.get(TENANT, job_id))
     # Then no log came of it
     assert [key for key in await redis.keys("*") if key.endswith(b":log")] == []
 
@@ -129,8 +125,8 @@ async def test_an_ending_that_only_the_log_holds_is_told_to_the_record(
 
 async def test_the_fold_of_a_log_knows_how_far_it_read(logs: Logs, redis: Redis, queue: Queue) -> None:
     record = await enqueued(queue)
-    empty = await endings.folded(logs, record.id)
-    assert (empty.cursor, empty.result()["content"]) == (None, None)
+    empty, cursor = await endings.folded(logs, record.id)
+    assert (cursor, empty.result()["content"]) == (None, None)
     await written(redis, record.id, 5, attempt(), delta("Hi"))
-    fold = await endings.folded(logs, record.id)
-    assert (fold.cursor, fold.result()["content"]) == (Cursor(5, 1), "Hi")
+    fold, cursor = await endings.folded(logs, record.id)
+    assert (cursor, fold.result()["content"]) == (Cursor(5, 1), "Hi")

@@ -100,3 +100,29 @@ async def test_a_deleted_job_is_not_brought_back(queue: Queue, redis: Redis) -> 
     await queue.delete(TENANT, claim.job_id)
     assert await queue.hand_back(claim.job_id, claim.fence, "handoff") == "lost"
     assert await redis.exists(keys.record(claim.job_id), keys.READY) == 0
+
+
+async def test_a_worker_that_lost_a_job_and_lives_has_not_crashed(queue: Queue, redis: Redis) -> None:
+    # Given a job whose lease lapsed while its worker could not renew, and which another has claimed
+    stale = await running(queue, "worker-1")
+    await lapse(redis, stale.job_id)
+    owner = await claimed(queue, "worker-2")
+    assert owner.record.crashes == 1
+    # When the first worker says that it is alive, twice
+    for _ in range(2):
+        assert await queue.hand_back(stale.job_id, stale.fence, "lost") == "lost"
+    # Then the lapse counts as no crash, and the job is where it was
+    record = await queue.get(TENANT, stale.job_id)
+    assert (record.status, record.fence, record.crashes) == ("running", owner.fence, 0)
+
+
+async def test_a_job_that_its_worker_gave_up_goes_back_at_once(queue: Queue, redis: Redis) -> None:
+    # Given a job that is to be cancelled, and a worker that gave it up although it still has the lease
+    claim = await running(queue)
+    await queue.cancel(TENANT, claim.job_id)
+    # When it says so
+    assert await queue.hand_back(claim.job_id, claim.fence, "lost") == "queued"
+    # Then the next claim finds it, and it has cost neither a try nor a crash
+    again = await claimed(queue, "worker-2")
+    assert (again.job_id, again.record.reason, again.record.cancel) == (claim.job_id, "lost", True)
+    assert (again.record.tries, again.record.crashes, again.record.handoffs) == (0, 0, 0)

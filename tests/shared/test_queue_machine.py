@@ -49,6 +49,8 @@ class Job:
     claims: list[tuple[str, int]] = field(default_factory=list)
     tries: int = 0
     crashes: int = 0
+    #: The claim whose lease lapsed last, as long as its owner is taken for dead.
+    taken_for_dead: int | None = None
     handoffs: int = 0
     #: The record as it was when the job ended for good.
     ended: Record | None = None
@@ -111,6 +113,7 @@ class Machine(RuleBasedStateMachine):
             if job.status == "running" and job.lapsed:
                 job.status, job.ripe, job.lapsed = "queued", True, False
                 job.crashes += 1
+                job.taken_for_dead = job.claims[-1][1]
         ripe = {job.id for job in self.jobs.values() if job.status == "queued" and job.ripe}
         claims = self.run(self.queue.claim(worker, slots)).jobs
         assert {claim.job_id for claim in claims} <= ripe
@@ -144,14 +147,16 @@ class Machine(RuleBasedStateMachine):
         assert answers[len(pairs) :] == [Held.GONE] * len(self.deleted)
 
     @precondition(lambda self: any(job.claims for job in self.jobs.values()))
-    @rule(data=st.data(), reason=st.sampled_from(["retry", "handoff"]), later=st.booleans())
+    @rule(data=st.data(), reason=st.sampled_from(["retry", "handoff", "lost"]), later=st.booleans())
     def hand_back(self, data: st.DataObject, reason: Any, later: bool) -> None:
         job, worker, fence = self.pick_claim(data)
         delay = LATER_SECONDS if later else 0.0
         answer = self.run(self.queue.hand_back(job.id, fence, reason, delay))
         if not job.holds(worker, fence):
             assert answer == "lost"
-        elif job.cancel:
+            if fence == job.taken_for_dead and job.status in ("queued", "running"):
+                job.crashes, job.taken_for_dead = job.crashes - 1, None
+        elif job.cancel and reason != "lost":
             assert answer == "cancel"
         else:
             assert answer == "queued"

@@ -26,6 +26,10 @@ AFTER_PARAMETERS = ("after", "last_event_id", "lastEventId")
 #: stream that ended.
 _BROWSER_RETRY_MS = 3000
 
+#: How long reading an ended log may take to begin, before its follower is told to come back. As long as a
+#: request waits for Redis.
+LOAD_SECONDS = 2.0
+
 #: The server's way to drop a connection without writing what is buffered for it.
 ABORT_EXTENSION = "tokentail.abort"
 
@@ -54,15 +58,15 @@ class Follow:
             return _come_back(request, StoreUnavailable("This process is stopping; reconnect."))
         try:
             record = await context.queue.get(TENANT, job_id)
-            if record.unlogged:
-                ttl = context.settings.log_ttl_seconds
-                await endings.log_ending(context.queue, context.logs, record, ttl_seconds=ttl)
+            record = await endings.settled(context.queue, context.logs, record)
         except StoreUnavailable as error:
             return _come_back(request, error)
         if record.has_ended and record.cursor == after:
             return Response(status_code=204)
         abort: Callable[[], None] = request.scope.get("extensions", {}).get(ABORT_EXTENSION, _no_abort)
         follower = context.tails.follow(job_id, after, abort)
+        if context.draining:
+            follower.close()  # The signal came while we asked for the record.
         try:
             return await self._follow(request, context, send, record, follower)
         finally:
@@ -73,13 +77,13 @@ class Follow:
     ) -> Response | None:
         first: bytes | None = b""
         if record.has_ended:
-            # Whether its log is still there has to be known before the headers say 200.
+            # Whether its log is still there, with the ending, has to be known before the headers say 200.
             try:
-                async with asyncio.timeout(problems.RETRY_SECONDS):
+                async with asyncio.timeout(LOAD_SECONDS):
                     first = await follower.next_of_loaded()
             except TimeoutError:
                 return _come_back(request, StoreUnavailable("The log can't be read; try again in a moment."))
-            if not follower.tail.frames:
+            if not follower.tail.ended:
                 detail = "The log has expired; the job's result is at its own address."
                 raise Problem(410, "log_expired", detail, links={"self": f"/v1/jobs/{record.id}"})
         watch = asyncio.create_task(_until_gone(request, follower))

@@ -16,12 +16,16 @@ from tokentail.shared import endings, job
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.cursor import START
 from tokentail.shared.errors import JobNotFound
+from tokentail.shared.events import encode
 from tokentail.shared.job import Record, Status
 from tokentail.shared.log import Entry
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+#: Jobs in a page of the list: by default what a person reads, at most what takes a few round trips.
 LIST_DEFAULT, LIST_LIMIT = 20, 100
+
+#: The longest `wait`: proxies give up on silent requests after 55 to 100 s.
 WAIT_LIMIT_SECONDS = 60
 
 #: How long a DELETE waits for a running job to be cancelled, so that its followers see an ending. A dead
@@ -103,32 +107,23 @@ async def _cancel(context: Context, job_id: str) -> Record:
     if not job.is_id(job_id):
         raise JobNotFound(f"There is no job {job_id[:40]!r}.")
     await context.queue.cancel(TENANT, job_id)
-    return await _settled(context, await context.queue.get(TENANT, job_id))
-
-
-async def _settled(context: Context, record: Record) -> Record:
-    """The record, after its log has been told of an ending that only the record holds."""
-    if not record.unlogged:
-        return record
-    ttl = context.settings.log_ttl_seconds
-    await endings.log_ending(context.queue, context.logs, record, ttl_seconds=ttl)
-    return await context.queue.get(record.tenant, record.id)
+    return await endings.settled(context.queue, context.logs, await context.queue.get(TENANT, job_id))
 
 
 async def _view(context: Context, record: Record) -> dict[str, Any]:
     """The job object; a running job's result is the fold of its log. A log that has ended before its
     record was told (its owner died in between, or is about to tell) tells it now."""
-    record = await _settled(context, record)
+    record = await endings.settled(context.queue, context.logs, record)
     if record.has_ended or record.attempt == 0:
         return job.job_object(record, result=record.result, cursor=record.cursor)
-    fold = await endings.folded(context.logs, record.id)
-    if fold.ending is not None and fold.cursor is not None:
-        ending = Entry(fold.cursor, orjson.dumps(fold.ending))
+    fold, cursor = await endings.folded(context.logs, record.id)
+    if fold.ending is not None and cursor is not None:
+        ending = Entry(cursor, encode(fold.ending))
         await endings.record_ending(context.queue, context.logs, record.id, record.fence, ending)
         record = await context.queue.get(record.tenant, record.id)
         if record.has_ended:
             return job.job_object(record, result=record.result, cursor=record.cursor)
-    return job.job_object(record, result=fold.result(), cursor=fold.cursor)
+    return job.job_object(record, result=fold.result(), cursor=cursor)
 
 
 async def _ending(context: Context, job_id: str, seconds: float) -> None:

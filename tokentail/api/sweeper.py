@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import structlog
 
@@ -57,8 +56,7 @@ class Sweeper:
         if follower.sending_since is not None:
             if now - follower.sending_since > settings.send_seconds:
                 follower.abort()
-        # Jittered by a tenth, or all that came at one moment would come back at one moment.
-        elif now - follower.began_at > settings.stream_seconds * random.uniform(0.95, 1.05):  # noqa: S311
+        elif now - follower.began_at > settings.stream_seconds * follower.patience:
             follower.close()
         elif now - follower.sent_at > settings.ping_seconds:
             follower.ping()
@@ -67,8 +65,13 @@ class Sweeper:
         """Find out what a silent log's record says of it. Raises StoreUnavailable."""
         record = await self._queue.record(tail.job_id)
         if record is not None and record.unlogged:
-            ttl = self._settings.log_ttl_seconds
-            await endings.log_ending(self._queue, self._logs, record, ttl_seconds=ttl)
-        elif record is None or (record.has_ended and await self._logs.last(tail.job_id) is None):
+            await endings.settled(self._queue, self._logs, record)
+        elif record is None or (record.has_ended and not await self._has_ending(tail.job_id)):
             tail.gone = True
             tail.wake()
+
+    async def _has_ending(self, job_id: str) -> bool:
+        """A log without is over all the same when its job has ended: it was deleted, or its Redis came back
+        without its end and nobody holds the entries any more."""
+        last = await self._logs.last(job_id)
+        return last is not None and last.is_ending

@@ -98,6 +98,8 @@ class Follower:
         #: When (loop time) something was last written.
         self.sent_at = asyncio.get_running_loop().time()
         self.began_at = self.sent_at
+        #: Its share of the longest life: all that came at one moment must not come back at one moment.
+        self.patience = random.uniform(0.95, 1.05)  # noqa: S311 -- jitter, no secret
         #: Drops the connection at once, with what is buffered for it.
         self.abort = abort
 

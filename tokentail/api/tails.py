@@ -22,15 +22,13 @@ from tokentail.shared.log import PAGE, Entry
 
 logger = structlog.get_logger()
 
-#: Reads that bring something begin at least this far apart: a read costs Redis ~0.7 µs for each watched
-#: log, so under load it should bring more than one entry. The first after a silence does not wait.
+#: At most two reads begin within this time: a read costs Redis ~0.7 µs for each watched log, so under load
+#: it should bring more than one entry. Two, because after a silence the first brings an attempt's beginning
+#: and the second its first delta, which must not wait.
 TICK_SECONDS = 0.005
 
 #: Between two tries to reach a reader that is just about to block.
 _NUDGE_SECONDS = 0.001
-
-_AWAY_SECONDS = 0.1
-_AWAY_LIMIT_SECONDS = 1.0
 
 
 class Tails:
@@ -87,20 +85,21 @@ class Tails:
         """Read for ever; ends by cancellation. An error never loses a follower: every tail knows where it
         stands, and reading goes on from there."""
         loop = asyncio.get_running_loop()
-        pause = _AWAY_SECONDS
+        pause = store.AWAY_SECONDS
+        before = began = 0.0
         try:
             while True:
                 await self._watched.wait()
-                began = loop.time()
+                before, began = began, loop.time()
                 try:
                     found = await self._read()
-                    pause = _AWAY_SECONDS
+                    pause = store.AWAY_SECONDS
                 except StoreUnavailable:
                     logger.warning("the logs can't be read", retry_seconds=pause)
                     await asyncio.sleep(pause)
-                    pause = min(pause * 2, _AWAY_LIMIT_SECONDS)
+                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
                     continue
-                if found and (wait := began + TICK_SECONDS - loop.time()) > 0:
+                if found and (wait := before + TICK_SECONDS - loop.time()) > 0:
                     await asyncio.sleep(wait)
         finally:
             await self._connection.disconnect(nowait=True)

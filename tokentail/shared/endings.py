@@ -15,21 +15,21 @@ from tokentail.shared.log import Entry, Logs
 from tokentail.shared.queue import Queue
 
 
-async def log_ending(queue: Queue, logs: Logs, record: Record, *, ttl_seconds: float) -> None:
-    """Give the log an ending that the record decided (a job that was cancelled while queued).
+async def settled(queue: Queue, logs: Logs, record: Record) -> Record:
+    """The record, after the log was told of an ending that only the record held (a job that was cancelled
+    while queued).
 
     If the log already holds another ending, the record takes that over instead. Raises StoreUnavailable;
-    what is left undone then is done by the next who looks.
+    what is left undone then is done by the next who looks. Raises JobNotFound if it has been deleted.
     """
     if not record.unlogged or record.ending is None or record.cursor is None:
-        return
-    there = await logs.append_mark(
-        record.id, record.cursor, events.encode(record.ending), ttl_seconds=ttl_seconds
-    )
-    if there is None:
-        there = Entry(record.cursor, events.encode(record.ending))
+        return record
+    ending = Entry(record.cursor, events.encode(record.ending))
+    there = await logs.append_mark(record.id, ending.cursor, ending.raw, ttl_seconds=queue.log_ttl_seconds)
+    there = there or ending
     if there.is_ending:
         await record_ending(queue, logs, record.id, record.fence, there)
+    return await queue.get(record.tenant, record.id)
 
 
 async def record_ending(queue: Queue, logs: Logs, job_id: str, fence: int, ending: Entry) -> None:
@@ -37,21 +37,15 @@ async def record_ending(queue: Queue, logs: Logs, job_id: str, fence: int, endin
 
     `fence` is the record's own; a newer attempt has noticed the ending itself. Raises StoreUnavailable.
     """
-    fold = await folded(logs, job_id)
+    fold, _ = await folded(logs, job_id)
     event = ending.event()
     await queue.finish(job_id, fence, ending.cursor, event, fold.result())  # type: ignore[arg-type]
 
 
-async def folded(logs: Logs, job_id: str) -> Folded:
+async def folded(logs: Logs, job_id: str) -> tuple[Fold, Cursor | None]:
     """The fold of all there is of a log, and the cursor that it stands for."""
-    fold = Folded()
+    fold, cursor = Fold(), None
     async for entry in logs.read(job_id):
         fold.add(entry.event())
-        fold.cursor = entry.cursor
-    return fold
-
-
-class Folded(Fold):
-    """A fold that knows how far it has read."""
-
-    cursor: Cursor | None = None
+        cursor = entry.cursor
+    return fold, cursor

@@ -45,6 +45,8 @@ class Queue:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._settings = settings
+        #: How long a log is kept after its ending.
+        self.log_ttl_seconds = settings.log_ttl_seconds
         self._log_ttl_ms = int(settings.log_ttl_seconds * 1000)
         self._record_ttl_ms = int(settings.record_ttl_seconds * 1000)
         self._lease_ms = int(settings.lease_seconds * 1000)
@@ -228,10 +230,13 @@ class Queue:
         return answer.decode()  # type: ignore[no-any-return]
 
     async def hand_back(
-        self, job_id: str, fence: int, reason: Literal["retry", "handoff"], delay_seconds: float = 0.0
+        self, job_id: str, fence: int, reason: Literal["retry", "handoff", "lost"], delay_seconds: float = 0.0
     ) -> Literal["queued", "cancel", "lost"]:
-        """Give a running job back to the queue. A repeat after a lost reply answers `lost`, which is true."""
-        counter = "tries" if reason == "retry" else "handoffs"
+        """Give a running job back to the queue. A repeat after a lost reply answers `lost`, which is true.
+
+        With `lost`, a worker that could not renew says that it is alive: what it lost counts as no crash.
+        """
+        counter = {"retry": "tries", "handoff": "handoffs", "lost": ""}[reason]
         with store.away_is_unavailable():
             answer = await self._handback(
                 [keys.READY, keys.LEASES, keys.BELL, keys.record(job_id)],

@@ -192,6 +192,8 @@ class Appender:
         for writer, last in zip(unsure, await self._last_entries(unsure), strict=True):
             if last is not None and last.cursor.fence > writer.fence:
                 writer.give_up()
+            elif writer not in self._writers:
+                continue  # Closed while we asked; opening its log again would undo a deletion.
             elif last is None or last.cursor.fence < writer.fence:
                 await self._open_again(writer)
             else:

@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from contextlib import aclosing
 from enum import StrEnum
+from typing import Literal
 
 import structlog
 
@@ -77,17 +78,24 @@ class Attempt:
     async def run(self) -> Ending | Retry | Stop:
         """Make the attempt. Returns how it went; LOST also when a newer attempt got in between."""
         try:
-            opened = await self._open()
-            if isinstance(opened, Entry):
-                return await self._adopt(opened)
-            self._writer = opened
-            opened.on_lost = lambda: self.stop(Stop.LOST)
-            return await self._conclude(await self._generate())
+            outcome = await self._make()
         except Superseded:
-            return Stop.LOST
+            outcome = Stop.LOST
         finally:
             if self._writer is not None:
                 self._appender.close(self._writer)
+        if outcome is Stop.LOST:
+            # Redis was away, or we were, and not because of this job: it must not be taken for a crash.
+            await self._hand_back("lost")
+        return outcome
+
+    async def _make(self) -> Ending | Retry | Stop:
+        opened = await self._open()
+        if isinstance(opened, Entry):
+            return await self._adopt(opened)
+        self._writer = opened
+        opened.on_lost = lambda: self.stop(Stop.LOST)
+        return await self._conclude(await self._generate())
 
     def stop(self, why: Stop) -> None:
         """Stop generating and close the provider's connection. The first reason stands, but for two that
@@ -193,9 +201,10 @@ class Attempt:
 
     def _take(self, delta: Delta) -> None:
         self._limits.delta()
-        self._fold.add(delta)
         assert self._writer is not None  # noqa: S101
+        # First what can fail: an event that can't be written must not be in the result either.
         self._writer.append(delta)
+        self._fold.add(delta)
 
     # Ending
 
@@ -219,10 +228,17 @@ class Attempt:
 
     async def _conclude(self, outcome: Ending | Retry | Stop) -> Ending | Retry | Stop:
         """Do what the outcome asks for; a job that is to be cancelled is not handed back but ended."""
+        assert self._writer is not None  # noqa: S101
         if outcome is Stop.GONE:
+            self._appender.close(self._writer)  # Or it could write the log anew.
             await store.until_available(lambda: self._logs.delete(self.claim.job_id))
         elif outcome is Stop.HANDOFF or isinstance(outcome, Retry):
-            answer = await self._hand_back(outcome)
+            # What was said stands in the log, also if the job is cancelled before another attempt voids it.
+            await self._writer.flushed()
+            if isinstance(outcome, Retry):
+                answer = await self._hand_back("retry", outcome.delay_seconds)
+            else:
+                answer = await self._hand_back("handoff")
             if answer == "cancel":
                 return await self._end(self._cancelled())
         elif outcome is Stop.CANCEL:
@@ -231,17 +247,10 @@ class Attempt:
             return await self._end(outcome)
         return outcome
 
-    async def _hand_back(self, outcome: Retry | Stop) -> str:
-        assert self._writer is not None  # noqa: S101
+    async def _hand_back(self, reason: Literal["retry", "handoff", "lost"], delay_seconds: float = 0) -> str:
         claim = self.claim
-        # What was said stands in the log, also if the job is cancelled before another attempt voids it.
-        await self._writer.flushed()
-        if isinstance(outcome, Retry):
-            return await store.until_available(
-                lambda: self._queue.hand_back(claim.job_id, claim.fence, "retry", outcome.delay_seconds)
-            )
         return await store.until_available(
-            lambda: self._queue.hand_back(claim.job_id, claim.fence, "handoff")
+            lambda: self._queue.hand_back(claim.job_id, claim.fence, reason, delay_seconds)
         )
 
     async def _end(self, ending: Ending) -> Ending | Stop:

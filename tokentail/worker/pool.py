@@ -118,8 +118,8 @@ class Pool(Worker):
         """First signal: drain. Second: hand everything back now."""
         if self._draining is None:
             self.allow_pick_jobs = False
-            logger.info("draining", running=len(self.tasks), seconds=self._settings.drain_seconds)
             self._draining = self.loop.create_task(self._drain())
+            logger.info("draining", running=len(self.tasks), seconds=self._settings.drain_seconds)
         else:
             self._stop_all(Stop.HANDOFF)
 
@@ -149,18 +149,22 @@ class Pool(Worker):
     # Claiming
 
     async def _poll_iteration(self) -> None:
-        """Claim for all free slots, then wait until another claim may bring something."""
+        """Claim for all free slots, then wait until another claim may bring something.
+
+        Without a free slot, too: a claim first returns lapsed leases, for others to claim.
+        """
         self._wake.clear()
         self._reap()
         free = self.max_jobs - len(self.tasks)
         wait: float | None = None
-        if free and self.allow_pick_jobs:
+        if self.allow_pick_jobs:
             try:
                 wait = await self._claim(free)
             except StoreUnavailable:
                 await asyncio.sleep(AWAY_SECONDS)
                 return
-        await self._wait(LOOK_SECONDS if wait is None else min(wait, LOOK_SECONDS))
+        # Full: what ripens is for others.
+        await self._wait(min(wait, LOOK_SECONDS) if free and wait is not None else LOOK_SECONDS)
 
     async def _claim(self, slots: int) -> float | None:
         """Begin as many attempts. Returns after how many seconds another claim may bring more."""

@@ -21,7 +21,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0
   redis.call('ZREM', KEYS[2], id)
   local record = records .. id
   if redis.call('HGET', record, 'status') == 'running' then
-    redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '')
+    -- Taken for a crash until the owner says that it is alive (handback).
+    redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '',
+      'lapsed', redis.call('HGET', record, 'fence'))
     redis.call('HINCRBY', record, 'crashes', 1)
     -- By its creation, not by now: its followers have waited longest.
     redis.call('ZADD', KEYS[1], redis.call('HGET', record, 'created'), id)

@@ -1,4 +1,5 @@
--- enqueue(id, tenant, model, envelope, request, metadata, deadline_ms, max_queue, idempotency hash)
+-- enqueue(id, tenant, model, envelope, request, metadata, deadline_ms, max_queue, idempotency hash,
+--         record prefix)
 --   -> {'stored' | 'same' | 'conflict', id, record as HGETALL} | {'full'}
 --
 -- Stores a job and rings the bell, or says why not. All or nothing.
@@ -9,8 +10,7 @@
 -- KEYS[4] request  string of the new job
 -- KEYS[5] index    zset: the tenant's jobs
 -- KEYS[6] idem     string '<job> <hash>' (touched only if a hash is given)
--- Also reads tt:{q}:job:<job> of the idempotency key's job and of the index's oldest.
--- ARGV[10] is the prefix of records.
+-- Also reads the records of the idempotency key's job and of the index's two oldest.
 
 local id, hash, prefix = ARGV[1], ARGV[9], ARGV[10]
 
