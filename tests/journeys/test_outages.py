@@ -27,6 +27,9 @@ async def test_submit_answers_503_at_once_while_redis_is_away(install, client_of
     assert [answer.status_code for answer in answers] == [503, 503, 503]
     assert answers[0].json()["code"] == "unavailable"
     assert int(answers[0].headers["retry-after"]) > 0
+    # And the operator finds the reason in the log, once for all of them
+    await asyncio.to_thread(installation.api.wait_for, "Redis does not answer.*requests are refused")
+    assert installation.api.said.count("requests are refused") == 1
     # And when Redis is back, submit works again
     installation.redis.start()
     await eventually(lambda: _submits(wire))

@@ -18,6 +18,9 @@ from tokentail.shared.fold import Fold, Result
 from tokentail.shared.models import ModelList
 from tokentail.worker.model import Finish, Generation, Models
 
+#: Makes the models that answer as a scenario of the demo provider.
+Serve = Callable[..., Models]
+
 #: What the provider asks for, and what no client may ever read.
 SECRET = "the-demo-key-of-this-test"
 

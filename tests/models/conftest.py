@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-from asking import SECRET, Provider, write_list
+from asking import SECRET, Provider, Serve, write_list
 
 from tokentail.shared.models import ModelList
 from tokentail.worker.model import Models
 
 _ENTRY = "import sys; from tokentail.demo.provider import run; sys.exit(run('127.0.0.1', 0))"
-
-Serve = Callable[..., Models]
 
 
 @pytest.fixture(scope="session")

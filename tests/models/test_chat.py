@@ -6,8 +6,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from asking import SECRET, Provider, ask, asked
-from conftest import Serve
+from asking import SECRET, Provider, Serve, ask, asked
 
 from tokentail.shared.errors import ModelError
 

@@ -6,8 +6,7 @@ import asyncio
 import time
 
 import pytest
-from asking import Answer, Provider, ask, asked, take
-from conftest import Serve
+from asking import Answer, Provider, Serve, ask, asked, take
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import SECRET, Answer, asked, take
-from conftest import Serve
+from asking import SECRET, Answer, Serve, asked, take
 
 from tokentail.shared.errors import ModelError
 from tokentail.worker.model import Models

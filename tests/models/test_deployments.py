@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import Provider, ask, write_list
-from conftest import Serve
+from asking import Provider, Serve, ask, write_list
 from hypothesis import given
 from hypothesis import strategies as st
 

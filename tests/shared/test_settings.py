@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tokentail.shared.errors import ConfigError
-from tokentail.shared.settings import Settings
+from tokentail.shared.settings import Settings, unknown_variables
 
 SECRET = "hunter2"
 
@@ -45,7 +45,6 @@ def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "value"),
     [
         ("REDIS_URL", "http://127.0.0.1:6379"),
-        ("REDIS_URL", ""),
         ("REDIS_URL", "unix://"),
         ("REDIS_URL", "redis://127.0.0.1:many/0"),
         ("REDIS_URL", "redis://127.0.0.1:66666/0"),
@@ -55,7 +54,6 @@ def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CONCURRENCY", "0"),
         ("CONCURRENCY", "1001"),
         ("CONCURRENCY", "a few"),
-        ("CONCURRENCY", ""),
         ("LEASE_SECONDS", "0.4"),
         ("LEASE_SECONDS", "nan"),
         ("LEASE_SECONDS", "inf"),
@@ -141,3 +139,14 @@ def test_no_value_of_any_setting_ends_in_a_traceback(
 def test_settings_do_not_change_once_read() -> None:
     with pytest.raises(ValidationError):
         Settings.load().concurrency = 5  # type: ignore[misc]
+
+
+def test_an_empty_variable_is_an_absent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENTAIL_MODELS", "")
+    monkeypatch.setenv("TOKENTAIL_CONCURRENCY", "")
+    assert (Settings.load().models, Settings.load().concurrency) == (None, 20)
+
+
+def test_a_variable_that_is_no_setting_is_noticed() -> None:
+    environ = {"TOKENTAIL_CONCURENCY": "5", "TOKENTAIL_CONCURRENCY": "5", "TOKENTAIL_URL": "x", "HOME": "/"}
+    assert unknown_variables(environ) == ["TOKENTAIL_CONCURENCY"]

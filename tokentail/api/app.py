@@ -19,14 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import tokentail
 from tokentail.api import health, jobs, problems
-from tokentail.api.context import Context
+from tokentail.api.context import Context, context_of
 from tokentail.api.follow import Follow
 from tokentail.api.problems import Problem
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
 from tokentail.shared import tasks
-from tokentail.shared.errors import TokentailError
+from tokentail.shared.errors import StoreUnavailable, TokentailError
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
 from tokentail.shared.queue import Queue
@@ -137,6 +137,8 @@ async def _problem(request: Request, problem: Exception) -> Response:
 
 async def _tokentail_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TokentailError)  # noqa: S101
+    if isinstance(error, StoreUnavailable):
+        context_of(request).refused(error)
     return problems.response(problems.problem_of(error))
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 
+import structlog
 from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from tokentail.api.tails import Tails
+from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
 from tokentail.shared.queue import Queue
@@ -15,6 +19,12 @@ from tokentail.shared.settings import Settings
 
 #: Owner of all jobs while there are no keys.
 TENANT = "default"
+
+
+#: A warning for as much time of refusals.
+REFUSALS_SECONDS = 10.0
+
+logger = structlog.get_logger()
 
 
 @dataclass
@@ -29,6 +39,14 @@ class Context:
     logs: Logs
     tails: Tails
     draining: bool = field(default=False)
+    #: When (monotonic) a request was last refused because Redis can't be used.
+    _refused_at: float = field(default=-math.inf)
+
+    def refused(self, error: StoreUnavailable) -> None:
+        """Tell the operator why requests are refused; not for each of a thousand."""
+        if time.monotonic() - self._refused_at > REFUSALS_SECONDS:
+            logger.warning("requests are refused", reason=str(error))
+            self._refused_at = time.monotonic()
 
     def drain(self) -> None:
         """End every stream cleanly; their clients come back to another process with their cursors."""

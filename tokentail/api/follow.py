@@ -60,6 +60,7 @@ class Follow:
             record = await context.queue.get(TENANT, job_id)
             record = await endings.settled(context.queue, context.logs, record)
         except StoreUnavailable as error:
+            context.refused(error)
             return _come_back(request, error)
         if record.has_ended and record.cursor == after:
             return Response(status_code=204)

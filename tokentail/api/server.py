@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import signal
 import socket
 from types import FrameType
@@ -35,7 +36,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     Prints `api on http://<host>:<port>` on standard output when it listens. Raises ConfigError, before
     anything is started, when the address is taken or the model list is wrong.
     """
-    logging.configure(settings.log_level)
+    logging.configure(settings, os.environ)
     ModelList.load(settings.models or ModelList.demo_path())
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 
 import structlog
 
+from tokentail.shared.settings import Settings, unknown_variables
 
-def configure(level: str) -> None:
-    """Set the process's logging up. Called once, by the entry points."""
-    number = logging.getLevelNamesMapping()[level.upper()]
+
+def configure(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Set the process's logging up, and warn of variables that are no settings. Called once, by the entry
+    points."""
+    number = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(
         stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(message)s"
     )
@@ -29,3 +33,5 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    if unknown := unknown_variables(environ):
+        structlog.get_logger().warning("variables are no settings", names=unknown)

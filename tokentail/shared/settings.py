@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
     stood in the API's settings when it was submitted where the field says so.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     #: Control plane: queue, leases, records.
     redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
@@ -119,6 +120,16 @@ class Settings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             raise ConfigError(" ".join(_sentence(problem) for problem in error.errors())) from None
+
+
+#: Variables with our prefix that are no settings: of clients, and of the demo models.
+_OTHER_VARIABLES = {"TOKENTAIL_URL", "TOKENTAIL_KEY", "TOKENTAIL_DEMO_URL"}
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none; an operator should hear of a typing error."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
 def _sentence(problem: Any) -> str:

@@ -33,7 +33,7 @@ def run(settings: Settings) -> int:
 
     Prints `worker <id> ready` on standard output when it claims jobs.
     """
-    logging.configure(settings.log_level)
+    logging.configure(settings, os.environ)
     models = ModelList.load(settings.models or ModelList.demo_path())
     if models.ignored_sections:
         logger.warning("parts of the model list are not used", sections=models.ignored_sections)
