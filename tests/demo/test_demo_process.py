@@ -11,6 +11,7 @@ import time
 import httpx
 import pytest
 from demo_client import Provider, start, stop
+from processes import TOKENTAIL
 
 
 def address(process: subprocess.Popen[str]) -> str:
@@ -60,9 +61,9 @@ def test_a_taken_port_is_told_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         # When the provider is started on it
-        process = start(port=port)
-        printed, complaints = process.communicate(timeout=10)
+        command = [TOKENTAIL, "demo-provider", "--port", str(port)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     # Then it says so and gives up
-    assert process.returncode == 1
-    assert printed == ""
-    assert complaints == f"The demo provider can't listen on 127.0.0.1:{port}: Address already in use.\n"
+    assert said.returncode == 2
+    assert said.stdout == ""
+    assert said.stderr == f"tokentail: Port {port} on 127.0.0.1 is taken; choose another with --port.\n"

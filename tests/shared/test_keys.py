@@ -76,7 +76,7 @@ async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
     # When a worker takes it: the job moves from `ready` to `leases`
     await queue.renew(WORKER, [])
     (claim,) = (await queue.claim(WORKER, 1)).jobs
-    await logs.append_mark(record.id, Cursor(claim.fence, 0), events.encode(attempt()), ttl_seconds=50)
+    await logs.append(record.id, Cursor(claim.fence, 0), events.encode(attempt()), ttl_seconds=50)
     lives = await look()
     assert "ready" not in lives
     assert (lives["leases"], lives["workers"], lives["job:<job>"], lives["request:<job>"]) == (-1, -1, -1, -1)
@@ -86,7 +86,7 @@ async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
     assert 0 < (await look())["control:<worker>"] <= keys.CONTROL_SECONDS
     # And it ends all the same
     cursor = Cursor(claim.fence, 1)
-    await logs.append_mark(record.id, cursor, events.encode(completed()), ttl_seconds=LOG_TTL)
+    await logs.append(record.id, cursor, events.encode(completed()), ttl_seconds=LOG_TTL)
     await queue.finish(record.id, claim.fence, cursor, completed(), RESULT)
     # Then record and key live on together, request and log a shorter time, and the lease is gone
     lives = await look()

@@ -30,7 +30,7 @@ def mark(fence: int, seq: int, event: Any) -> Entry:
 
 
 async def append(logs: Logs, job_id: str, entry: Entry, ttl_seconds: float = 100) -> Entry | None:
-    return await logs.append_mark(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
+    return await logs.append(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
 
 
 async def test_an_opening_begins_a_log_that_expires(logs: Logs, redis: Redis, job_id: str) -> None:

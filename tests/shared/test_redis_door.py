@@ -102,7 +102,7 @@ async def test_while_redis_is_down_everything_says_unavailable_and_then_works_ag
             lambda: queue.leave("worker"),
             lambda: logs.last(record.id),
             lambda: logs.delete(record.id),
-            lambda: logs.append_mark(record.id, Cursor(1, 0), b'{"type":"attempt"}', ttl_seconds=1),
+            lambda: logs.append(record.id, Cursor(1, 0), b'{"type":"attempt"}', ttl_seconds=1),
             lambda: store.check(client),
         ]
         # Then whatever is asked is answered with one error

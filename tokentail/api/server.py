@@ -18,14 +18,12 @@ from tokentail.api.app import create_app
 from tokentail.api.context import Context
 from tokentail.api.follow import ABORT_EXTENSION
 from tokentail.shared import logging
-from tokentail.shared.errors import ConfigError
+from tokentail.shared.listening import BACKLOG, listen, url_of
 from tokentail.shared.models import ModelList
 from tokentail.shared.settings import Settings
 
 #: Streams end at once when told to; this is for a client that takes nothing of what is buffered for it.
 GOODBYE_SECONDS = 5
-
-_BACKLOG = 2048
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -38,8 +36,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     """
     logging.configure(settings, os.environ)
     ModelList.load(settings.models or ModelList.demo_path())
-    listener = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    listener = listen(host, port)
     config = uvicorn.Config(
         functools.partial(_app, settings),
         factory=True,
@@ -51,15 +48,14 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
         access_log=False,
         log_level="warning",
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         workers=workers,
         timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
-    address = f"http://{shown}:{listener.getsockname()[1]}"
-    return _serve_many(config, listener, address) if workers > 1 else _serve_one(config, listener, address)
+    return _serve_many(config, listener) if workers > 1 else _serve_one(config, listener)
 
 
-def _serve_one(config: uvicorn.Config, listener: socket.socket, address: str) -> int:
+def _serve_one(config: uvicorn.Config, listener: socket.socket) -> int:
     server = uvicorn.Server(config)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -70,30 +66,16 @@ def _serve_one(config: uvicorn.Config, listener: socket.socket, address: str) ->
     # handler that would be an exit with an error.
     for number in _STOP_SIGNALS:
         signal.signal(number, stop)
-    print(f"api on {address}", flush=True)
+    print(f"api on {url_of(listener)}", flush=True)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
 
-def _serve_many(config: uvicorn.Config, listener: socket.socket, address: str) -> int:
+def _serve_many(config: uvicorn.Config, listener: socket.socket) -> int:
     supervisor = Multiprocess(config, sockets=[listener])
-    print(f"api on {address}", flush=True)
+    print(f"api on {url_of(listener)}", flush=True)
     supervisor.run()
     return 0
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"Can't listen on {host}:{port}: {error.strerror or error}.") from None
-    listener.set_inheritable(True)
-    return listener
 
 
 def _app(settings: Settings) -> Any:

@@ -9,7 +9,6 @@ POST /reset                 forget requests, failure counts and gates
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from tokentail.demo.asgi import Receive, Scope, Send, disconnected, send_json
@@ -18,20 +17,17 @@ from tokentail.demo.chat import chat, refuse
 from tokentail.demo.errors import ProviderError
 from tokentail.demo.ledger import Ledger
 from tokentail.demo.player import Gates
-from tokentail.demo.server import Server, listen
+from tokentail.demo.server import Server
+from tokentail.shared.listening import listen
 
 
 def run(host: str, port: int) -> int:
     """Serve until SIGTERM or SIGINT, then return 0. Port 0 picks a free one.
 
-    Prints `demo provider on http://HOST:PORT` once it accepts. Returns 1, after a sentence on stderr,
-    when the address can't be had.
+    Prints `demo provider on http://HOST:PORT` once it accepts. Raises ConfigError when the address can't be
+    had.
     """
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        print(f"The demo provider can't listen on {host}:{port}: {error.strerror}.", file=sys.stderr)
-        return 1
+    listener = listen(host, port)
     app = Provider()
     app.server = Server(app)
     app.server.run(sockets=[listener])

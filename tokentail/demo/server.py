@@ -13,12 +13,11 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tokentail.demo.asgi import Scope
+from tokentail.shared.listening import url_of
 
 #: Longer than any client keeps an idle connection, so that it is the client that closes it. A server that
 #: closes first may do so while the next request is on its way.
 _KEEP_ALIVE_SECONDS = 120
-#: Connections that may wait to be accepted: a benchmark opens a thousand at once.
-_BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
@@ -56,8 +55,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, and say so."""
         await super().startup(sockets)
-        host, port = (sockets or [])[0].getsockname()[:2]
-        print(f"demo provider on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+        print(f"demo provider on {url_of((sockets or [])[0])}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End every open stream, then stop. Left to itself, uvicorn would wait for them."""
@@ -72,18 +70,3 @@ class Server(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError when the address can't be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Not socket.create_server: it adds to the system's plain reason, and people read that.
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener

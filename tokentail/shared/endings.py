@@ -25,7 +25,7 @@ async def settled(queue: Queue, logs: Logs, record: Record) -> Record:
     if not record.unlogged or record.ending is None or record.cursor is None:
         return record
     ending = Entry(record.cursor, events.encode(record.ending))
-    there = await logs.append_mark(record.id, ending.cursor, ending.raw, ttl_seconds=queue.log_ttl_seconds)
+    there = await logs.append(record.id, ending.cursor, ending.raw, ttl_seconds=queue.log_ttl_seconds)
     there = there or ending
     if there.is_ending:
         await record_ending(queue, logs, record.id, record.fence, there)

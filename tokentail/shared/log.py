@@ -42,9 +42,7 @@ class Logs:
         self._redis = redis
         self._append = store.script(redis, "append")
 
-    async def append_mark(
-        self, job_id: str, cursor: Cursor, raw: bytes, *, ttl_seconds: float
-    ) -> Entry | None:
+    async def append(self, job_id: str, cursor: Cursor, raw: bytes, *, ttl_seconds: float) -> Entry | None:
         """Append the entry that opens or ends an attempt and set the log's lifetime from now.
 
         Returns None when it is written (also if it was already: repeating is harmless), else the entry

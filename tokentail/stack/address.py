@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 from ipaddress import ip_address
 
 from tokentail.shared.errors import ConfigError
+from tokentail.shared.listening import listen
 
 
 def refuse_open_door(host: str, auth: str | None) -> None:
@@ -24,19 +23,8 @@ def refuse_open_door(host: str, auth: str | None) -> None:
 
 def reserve_port(host: str, port: int) -> int:
     """The port to listen on, a free one for 0. Raises ConfigError if it can't be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            # As uvicorn does: connections of an earlier run that still linger do not count as taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except socket.gaierror:
-        raise ConfigError(f"{host} is not a host name or address of this machine.") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"Port {port} on {host} is taken; choose another with --port.") from None
-        raise ConfigError(f"Can't listen on {host}, port {port}: {error.strerror}.") from None
+    with listen(host, port) as probe:
+        return int(probe.getsockname()[1])
 
 
 def local_url(host: str, port: int) -> str:

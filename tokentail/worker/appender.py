@@ -52,7 +52,7 @@ class Appender:
         """
         entry = Entry(Cursor(fence, 0), encode(opening))
         there = await store.until_available(
-            lambda: self._logs.append_mark(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
+            lambda: self._logs.append(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
         )
         if there is None:
             writer = Writer(self.notice, job_id, entry, ttl_seconds)
@@ -70,9 +70,7 @@ class Appender:
             await writer.flushed()
             entry = Entry(Cursor(writer.fence, len(writer.entries)), raw)
             try:
-                there = await self._logs.append_mark(
-                    writer.job_id, entry.cursor, raw, ttl_seconds=ttl_seconds
-                )
+                there = await self._logs.append(writer.job_id, entry.cursor, raw, ttl_seconds=ttl_seconds)
             except StoreUnavailable:
                 # It may come back without the log's tail, or has (LogCut): an ending must not follow a gap.
                 self._doubt([writer])
@@ -213,7 +211,7 @@ class Appender:
 
     async def _open_again(self, writer: Writer) -> None:
         """Redis has forgotten even that this attempt began."""
-        there = await self._logs.append_mark(
+        there = await self._logs.append(
             writer.job_id, Cursor(writer.fence, 0), writer.entries[0], ttl_seconds=writer.ttl_seconds
         )
         if there is None:

@@ -1,0 +1,41 @@
+"""Addresses to listen on: had, or refused with a sentence."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from tokentail.shared.errors import ConfigError
+
+#: Connections that wait to be accepted. A restart brings all followers back within seconds; the system cuts
+#: this down to its own limit (net.core.somaxconn, 4096 on today's Linux).
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ConfigError if the address can't be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # Not socket.create_server: it adds to the system's plain reason, and people read that.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            # Connections of an earlier run that still linger do not count as taken.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except socket.gaierror:
+        raise ConfigError(f"{host} is not a host name or address of this machine.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"Port {port} on {host} is taken; choose another with --port.") from None
+        raise ConfigError(f"Can't listen on {host}, port {port}: {error.strerror or error}.") from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Its address as people and clients write it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
