@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tokentail.stack.redis_server import RedisServer
 
 #: TOKENTAIL_TEST_REDIS_SERVER=/path/to/redis-server chooses another one than `tokentail up` would.
 REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so all they start; some of that
+# is sent one on purpose. A handler of ours becomes the default one in children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No time limit per example: a busy machine is no bug.
 hypothesis.settings.register_profile("tokentail", deadline=None)
