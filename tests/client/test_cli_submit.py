@@ -52,6 +52,13 @@ def test_submit_without_a_prompt_is_a_usage_error(run: Run) -> None:
     assert "nothing on stdin" in ran.stderr
 
 
+def test_submit_of_an_empty_prompt_is_a_usage_error(run: Run) -> None:
+    ran = run("submit", " ")
+
+    assert ran.returncode == 2
+    assert "it is empty" in ran.stderr
+
+
 def test_metadata_must_be_pairs(run: Run) -> None:
     ran = run("submit", "Hi", "--metadata", "a")
 

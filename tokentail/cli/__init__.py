@@ -24,6 +24,8 @@ MISCONFIGURED = 2
 #: What the system says when standard output leads to a file for which there is no room.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
+_SERVER = "pip install 'tokentail[server]'"
+
 app = typer.Typer(
     name="tokentail",
     help="LLM generations as durable jobs: submit once, follow from anywhere, resume after any drop.",
@@ -42,6 +44,12 @@ def main() -> None:
     except TokentailError as error:
         typer.echo(f"tokentail: {error}", err=True)
         sys.exit(MISCONFIGURED if isinstance(error, ConfigError) else 1)
+    except ModuleNotFoundError as error:
+        # Of ours, none can be missing; of others, all that the client alone does not need.
+        if str(error.name).startswith("tokentail"):
+            raise
+        typer.echo(f"tokentail: {error.name} is missing; install what a server needs: {_SERVER}", err=True)
+        sys.exit(MISCONFIGURED)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

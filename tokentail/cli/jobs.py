@@ -189,7 +189,9 @@ def connected(url: str | None, key: str | None) -> Iterator[Client]:
 
 def _prompt(given: str | None) -> str:
     if given is not None and given != "-":
-        return given
+        if given.strip():
+            return given
+        raise typer.BadParameter("it is empty; say what to ask", param_hint="PROMPT")
     if given is None and sys.stdin.isatty():
         raise typer.BadParameter("say what to ask, or pipe it in", param_hint="PROMPT")
     try:
