@@ -71,6 +71,20 @@ async def test_word_of_jobs_that_are_not_here_is_ignored(queue: Queue) -> None:
     assert list(leases.attempts()) == []
 
 
+async def test_a_cancel_that_overtakes_the_claim_it_speaks_of_is_obeyed(queue: Queue) -> None:
+    # Given a job that is cancelled while the answer to its claim is on its way to the worker
+    leases = Leases("worker-1", queue, 10)
+    claim = await running(queue)
+    leases.obey(claim.job_id, claim.fence, Held.CANCEL)
+    # When the answer is there; Then the attempt is stopped as it begins
+    attempt = hold(leases, claim)
+    assert attempt.stops == [Stop.CANCEL]
+    # And a word that no claim followed is not kept
+    leases.obey("job_unknown", 1, Held.GONE)
+    await leases.renew()
+    assert leases._early == {}
+
+
 async def test_a_kept_lease_never_lapses(redis: Redis, redis_url: str) -> None:
     # Given a lease of half a second
     queue = Queue(redis, Settings(redis_url=redis_url, lease_seconds=0.5))

@@ -30,10 +30,15 @@ class Leases:
         #: By job and fence, for a job that was lost may be claimed again before its old attempt has gone:
         #: the attempt, and when (monotonic) the request was sent that last made its lease whole.
         self._held: dict[tuple[str, int], tuple[Attempt, float]] = {}
+        #: Words that came over one connection before the claim they speak of came over the other. Kept until
+        #: the next renewal, which would say the same again.
+        self._early: dict[tuple[str, int], Stop] = {}
 
     def hold(self, attempt: Attempt, since: float) -> None:
         """Renew this attempt's lease from now on; it was claimed by a request sent at `since`."""
         self._held[_key(attempt)] = (attempt, since)
+        if (why := self._early.pop(_key(attempt), None)) is not None:
+            attempt.stop(why)
 
     def release(self, attempt: Attempt) -> None:
         """The attempt is over; its lease is free or somebody else's."""
@@ -44,10 +49,14 @@ class Leases:
         return [attempt for attempt, _ in self._held.values()]
 
     def obey(self, job_id: str, fence: int, word: Held) -> None:
-        """Do what the queue says of one job, if it speaks of an attempt that is ours."""
+        """Do what the queue says of one job, if it speaks of an attempt that is ours or about to be."""
         why = _STOPS.get(word)
-        if why is not None and (job_id, fence) in self._held:
+        if why is None:
+            return
+        if (job_id, fence) in self._held:
             self._held[job_id, fence][0].stop(why)
+        else:
+            self._early[job_id, fence] = why
 
     async def keep(self) -> None:
         """Renew for ever; ends by cancellation."""
@@ -65,6 +74,7 @@ class Leases:
     async def renew(self) -> None:
         """Renew all leases once, and beat the heart. Raises StoreUnavailable."""
         asked_at = time.monotonic()
+        self._early.clear()
         held = list(self._held)
         answers = await self._queue.renew(self._worker_id, held)
         for key, answer in zip(held, answers, strict=True):
