@@ -232,6 +232,27 @@ async def test_a_fenced_writer_does_not_disturb_those_it_shares_a_flush_with(at:
         await stale.flushed()
 
 
+async def test_a_log_deleted_as_its_writer_was_asked_about_is_not_made_again(at: Desk) -> None:
+    # Given a writer in doubt, whose job is deleted while Redis is asked how far its log goes
+    writer, other = await at.begin(), await at.begin()
+    ask = at.appender._last_entries
+
+    async def meanwhile(writers: list[Writer]) -> list[Entry | None]:
+        if writer in writers:
+            await at.logs.delete(writer.job_id)
+        answers = await ask(writers)
+        at.appender.close(writer)
+        return answers
+
+    at.appender._last_entries = meanwhile  # type: ignore[method-assign]
+    at.appender._doubt([writer])
+    # When the appender goes on
+    say(other, "x")
+    await other.flushed()
+    # Then the log stays deleted
+    assert await at.log(writer) == []
+
+
 async def test_a_log_that_was_deleted_is_not_made_again(at: Desk) -> None:
     writer = await at.begin()
     lost = Lost(writer)

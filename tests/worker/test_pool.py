@@ -204,6 +204,23 @@ async def test_a_dead_workers_job_is_run_by_the_next_that_looks(redis_url: str) 
         assert log[0].event() == attempt(2, "lost")
 
 
+async def test_a_full_pool_returns_a_dead_workers_job_to_the_queue_for_others(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "LOOK_SECONDS", 0.01)
+    async with work(redis_url, ["Hi", for_ever()], concurrency=1) as at:
+        # Given a pool without a free slot
+        mine = await enqueued(at.queue)
+        await at.saying(mine.id)
+        # When another worker claims a job and dies
+        other = await enqueued(at.queue)
+        await at.queue.claim("worker-dead", 1)
+        await lapse(at.redis, other.id)
+        # Then it is claimable again before the pool has a slot
+        await at.has(other.id, "queued")
+        assert await at.status(mine.id) == "running"
+
+
 async def test_a_cancel_reaches_the_running_attempt(redis_url: str) -> None:
     # Given a lease so long that no renewal would tell
     async with work(redis_url, ["Hi", for_ever()], lease_seconds=600) as at:
