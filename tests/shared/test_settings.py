@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tokentail.shared import redis_url
 from tokentail.shared.errors import ConfigError
 from tokentail.shared.settings import Settings, unknown_variables
 
@@ -36,6 +37,61 @@ def test_the_environment_is_read_and_an_option_wins_over_it(monkeypatch: pytest.
     assert Settings.load().models == Path("/tmp/models.yaml")
 
 
+SENTINELS = "redis+sentinel://user:p%40ss@one:26379,two,[::1]:26380/mymaster/2"
+CLUSTER = "redis+cluster://:p%40ss@one:7000,two:7001"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379/0",
+        "rediss://user:pass@redis/1",
+        "redis://[::1]:6379",
+        "unix:///run/redis.sock?db=3",
+        SENTINELS,
+        "redis+sentinel://one/mymaster",
+        "rediss+sentinel://one,two,three/my.master-1/0?ssl_ca_certs=/ca.pem&sentinel_password=x",
+    ],
+)
+def test_both_planes_may_be_one_server_or_a_primary_behind_sentinels(url: str) -> None:
+    assert Settings.load(redis_url=url).redis_url == url
+    assert Settings.load(log_redis_url=url).log_url == url
+
+
+@pytest.mark.parametrize("url", [CLUSTER, "redis+cluster://one", "rediss+cluster://one:1,[::1]:2/0"])
+def test_a_cluster_may_hold_the_logs_but_not_the_queue(url: str) -> None:
+    assert Settings.load(log_redis_url=url).log_url == url
+    with pytest.raises(ConfigError, match=r"^TOKENTAIL_REDIS_URL: .*on one primary.*redis\+sentinel://"):
+        Settings.load(redis_url=url)
+
+
+def test_a_url_of_sentinels_says_who_they_are_and_what_they_look_after() -> None:
+    parsed = redis_url.parse_sentinel(f"{SENTINELS}?sentinel_username=watch&sentinel_password=w%26")
+    assert parsed.hosts.addresses == (("one", 26379), ("two", 26379), ("::1", 26380))
+    assert (parsed.primary, parsed.database) == ("mymaster", 2)
+    assert (parsed.hosts.username, parsed.hosts.password) == ("user", "p@ss")
+    assert parsed.sentinel_credentials == {"username": "watch", "password": "w&"}
+    assert "p@ss" not in repr(parsed)
+    assert "w&" not in repr(parsed)
+
+
+def test_without_their_own_credentials_sentinels_are_not_told_the_primarys() -> None:
+    assert redis_url.parse_sentinel(SENTINELS).sentinel_credentials == {}
+
+
+def test_a_url_of_a_cluster_says_where_to_begin() -> None:
+    parsed = redis_url.parse_cluster(CLUSTER)
+    assert parsed.addresses == (("one", 7000), ("two", 7001))
+    assert (parsed.username, parsed.password, parsed.is_tls) == (None, "p@ss", False)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://u:hunter2@h/0", "redis+sentinel://u:hunter2@a,b/x?sentinel_password=hunter2"]
+)
+def test_a_url_is_shown_without_its_secrets(url: str) -> None:
+    assert "hunter2" not in redis_url.without_password(url)
+
+
 def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENTAIL_LOG_REDIS_URL", "rediss://logs:6380/1")
     assert Settings.load().log_url == "rediss://logs:6380/1"
@@ -50,7 +106,22 @@ def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "redis://127.0.0.1:66666/0"),
         ("REDIS_URL", "redis://[::1/0"),
         ("REDIS_URL", "redis://127.0.0.1:6379/queue"),
+        ("REDIS_URL", "redis+sentinel://"),
+        ("REDIS_URL", "redis+sentinel:///mymaster"),
+        ("REDIS_URL", "redis+sentinel://one"),
+        ("REDIS_URL", "redis+sentinel://one,two/"),
+        ("REDIS_URL", "redis+sentinel://one,,two/mymaster"),
+        ("REDIS_URL", "redis+sentinel://one:0/mymaster"),
+        ("REDIS_URL", "redis+sentinel://one:66666/mymaster"),
+        ("REDIS_URL", "redis+sentinel://one/mymaster/zero"),
+        ("REDIS_URL", "redis+sentinel://one/mymaster?sentinels=two"),
+        ("REDIS_URL", "redis+sentinel://one/mymaster#0"),
         ("LOG_REDIS_URL", "6379"),
+        ("LOG_REDIS_URL", "redis+sentinel://one"),
+        ("LOG_REDIS_URL", "redis+cluster://one/1"),
+        ("LOG_REDIS_URL", "redis+cluster://one:many"),
+        ("LOG_REDIS_URL", "redis+cluster://one?sentinel_password=x"),
+        ("WAIT_REPLICAS", "-1"),
         ("CONCURRENCY", "0"),
         ("CONCURRENCY", "1001"),
         ("CONCURRENCY", "a few"),
@@ -109,6 +180,13 @@ def test_a_record_may_not_go_before_its_log(monkeypatch: pytest.MonkeyPatch) -> 
         f"redis://:{SECRET}#x@redis:6379/0",
         f"redis://user:{SECRET}@redis:port/0",
         f"user:{SECRET}@redis",
+        f"redis://user:[{SECRET}]@redis/0",
+        f"redis+sentinel://user:{SECRET}@one/",
+        f"redis+sentinel://user:{SECRET}/x@one/mymaster",
+        f"redis+sentinel://user:{SECRET}@two@one:x/mymaster",
+        f"redis+sentinel://one/mymaster?sentinel_pasword={SECRET}",
+        f"redis+cluster://:{SECRET}@one/{SECRET}",
+        f"redis+cluster://one,:{SECRET}@two",
     ],
 )
 def test_a_password_in_a_wrong_url_is_not_echoed(

@@ -8,14 +8,14 @@ import subprocess
 import pytest
 from processes import TOKENTAIL
 
-from tokentail.cli.setting_options import API, SETTINGS, UP, WORKER
+from tokentail.cli.setting_options import API, REDIS, SETTINGS, UP, WORKER
 from tokentail.shared.settings import Settings
 
 
 def test_every_setting_is_an_option_where_it_matters() -> None:
     assert SETTINGS.keys() == Settings.model_fields.keys()
     assert set(API) | set(WORKER) == SETTINGS.keys()
-    assert set(UP) == SETTINGS.keys() - {"redis_url", "log_redis_url"}
+    assert set(UP) == SETTINGS.keys() - set(REDIS)
 
 
 def test_the_help_tells_the_true_default() -> None:

@@ -18,6 +18,7 @@ _PANEL = "Settings (also read from TOKENTAIL_<NAME>)"
 SETTINGS = {
     "redis_url": ("URL", "Redis of the queue and the job records. [redis://127.0.0.1:6379/0]"),
     "log_redis_url": ("URL", "Redis of the logs. [the same]"),
+    "wait_replicas": ("N", "Replicas that have a job, or an ending, before it is acknowledged. [0]"),
     "models": ("FILE", "The model list, in the LiteLLM proxy's format. [the demo models]"),
     "concurrency": ("JOBS", "Jobs that a worker process runs at once. [20]"),
     "lease_seconds": ("SECONDS", "How long a dead worker's jobs stay with it. [10]"),
@@ -37,7 +38,7 @@ SETTINGS = {
     "log_level": ("LEVEL", "debug, info, warning or error. [info]"),
 }
 
-REDIS = ("redis_url", "log_redis_url")
+REDIS = ("redis_url", "log_redis_url", "wait_replicas")
 _BOTH = ("models", "lease_seconds", "max_attempts", "log_ttl_seconds", "record_ttl_seconds", "log_level")
 _API_ONLY = (
     *("deadline_seconds", "max_queue", "max_request_bytes", "ping_seconds", "stream_seconds"),
@@ -47,7 +48,7 @@ _WORKER_ONLY = ("concurrency", "drain_seconds", "first_token_seconds", "idle_sec
 
 API = (*REDIS, *_BOTH, *_API_ONLY)
 WORKER = (*REDIS, *_BOTH, *_WORKER_ONLY)
-#: `up` brings its own Redis.
+#: `up` brings its own Redis, which has no replica.
 UP = (*_BOTH, *_WORKER_ONLY, *_API_ONLY)
 DOCTOR = (*REDIS, "models")
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tokentail.shared import redis_url
 from tokentail.shared.errors import ConfigError
 
 PREFIX = "TOKENTAIL_"
@@ -18,27 +17,34 @@ PREFIX = "TOKENTAIL_"
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 30)]
 
 
-_DATABASE = re.compile(r"(/[0-9]*)?")
-
-
 def _redis_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValueError("must name a socket, as in unix:///run/redis.sock")
-    if parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path):
-        # The driver would take database 0 for it, in silence.
-        raise ValueError("must end in the number of a database, as in redis://127.0.0.1:6379/0")
-    try:
-        _ = parts.port
-    except ValueError:
-        # What urllib says of it quotes the password's rest when an @ or # in it is not written as %40 or %23.
-        raise ValueError("must have a number from 0 to 65535 as its port") from None
+    scheme = redis_url.scheme_of(url)
+    if scheme in redis_url.SENTINEL:
+        redis_url.parse_sentinel(url)
+    elif scheme in redis_url.ONE_SERVER:
+        redis_url.check_one_server(url)
+    elif scheme in redis_url.CLUSTER:
+        raise ValueError(
+            "can't be a cluster: the queue is kept whole on one primary, which redis+sentinel:// makes "
+            "highly available; a cluster can hold the logs (TOKENTAIL_LOG_REDIS_URL)"
+        )
+    else:
+        raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
     return url
 
 
+def _log_redis_url(url: str) -> str:
+    scheme = redis_url.scheme_of(url)
+    if scheme in redis_url.CLUSTER:
+        redis_url.parse_cluster(url)
+        return url
+    if scheme in (*redis_url.ONE_SERVER, *redis_url.SENTINEL):
+        return _redis_url(url)
+    raise ValueError("must start with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+
+
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+LogRedisUrl = Annotated[str, AfterValidator(_log_redis_url)]
 
 
 class Settings(BaseSettings):
@@ -50,10 +56,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    #: Control plane: queue, leases, records.
+    #: Control plane: queue, leases, records. One primary, alone or behind sentinels.
     redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
-    #: Data plane: the logs. The same server unless told otherwise.
-    log_redis_url: RedisUrl | None = None
+    #: Data plane: the logs. The same server unless told otherwise; may be a cluster.
+    log_redis_url: LogRedisUrl | None = None
+
+    #: Replicas that must have a job, and an ending, before it is acknowledged: what is acknowledged then
+    #: survives a failover. 0 waits for none: a failover may lose what came in the moment before it.
+    wait_replicas: Annotated[int, Field(ge=0, le=100)] = 0
 
     #: The model list; the demo models when absent.
     models: Path | None = None

@@ -130,6 +130,7 @@ class _Stack:
         given = self._settings.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
         env = dict(os.environ) | {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
         env |= {f"{PREFIX}REDIS_URL": self._redis.url, f"{PREFIX}LOG_REDIS_URL": self._redis.url}
+        env |= {f"{PREFIX}WAIT_REPLICAS": "0"}  # It has none.
         if self._settings.models is not None:
             env[f"{PREFIX}MODELS"] = str(self._settings.models.absolute())
         if demo_port is not None:
