@@ -22,7 +22,7 @@ LOG_TTL, RECORD_TTL = 100.0, 1000.0
 def table() -> dict[str, str]:
     """Key → type, as the module's docstring says."""
     rows = re.findall(r"^\| `(tt:[^`]+)` \| (\w+) \|", keys.__doc__ or "", re.MULTILINE)
-    assert len(rows) == 10
+    assert len(rows) == 11
     return dict(rows)
 
 
@@ -80,6 +80,7 @@ async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
     lives = await look()
     assert "ready" not in lives
     assert (lives["leases"], lives["workers"], lives["job:<job>"], lives["request:<job>"]) == (-1, -1, -1, -1)
+    assert 0 < lives["lag"] <= keys.LAG_SECONDS
     assert 0 < lives["tt:{<job>}:log"] <= 50
     # And somebody asks to cancel it
     await queue.cancel(TENANT, record.id)
@@ -109,6 +110,7 @@ def test_the_control_plane_is_one_slot_and_logs_spread() -> None:
         keys.LEASES,
         keys.BELL,
         keys.WORKERS,
+        keys.LAG,
         keys.control(WORKER),
         keys.record(one),
         keys.request(two),

@@ -89,3 +89,23 @@ async def test_a_worker_that_leaves_is_off_the_list_at_once(queue: Queue, redis:
     await queue.renew("worker-1", [])
     await queue.leave("worker-1")
     assert await redis.exists(keys.WORKERS) == 0
+
+
+async def test_a_heartbeat_tells_how_late_its_workers_event_loop_was(queue: Queue, redis: Redis) -> None:
+    await queue.renew("worker-1", [], lag_seconds=0.25)
+    await queue.renew("worker-2", [], lag_seconds=1)
+    await queue.renew("worker-1", [], lag_seconds=0.0123)
+    assert await redis.hgetall(keys.LAG) == {b"worker-1": b"12", b"worker-2": b"1000"}
+
+
+async def test_how_late_a_worker_was_is_forgotten_with_it(queue: Queue, redis: Redis) -> None:
+    # Given one that has left, one that beats no more, and one that beats
+    for worker in ("left", "dead", "alive"):
+        await queue.renew(worker, [], lag_seconds=1)
+    await queue.leave("left")
+    await redis.zadd(keys.WORKERS, {"dead": 1})
+    # When that one beats again
+    await queue.renew("alive", [], lag_seconds=2)
+    # Then only its own is known, and that not for ever
+    assert await redis.hgetall(keys.LAG) == {b"alive": b"2000"}
+    assert 0 < await redis.ttl(keys.LAG) <= keys.LAG_SECONDS

@@ -6,6 +6,7 @@
 | `tt:{q}:leases` | zset | running jobs by the ms at which their lease lapses | as long as it has members |
 | `tt:{q}:bell` | list | at most one push; wakes one idle worker | until popped |
 | `tt:{q}:workers` | zset | worker ids by the ms of their last heartbeat | pruned by each heartbeat |
+| `tt:{q}:lag` | hash | worker id → ms by which its event loop was late | LAG_SECONDS after the last beat |
 | `tt:{q}:control:<worker>` | list | messages to one worker | CONTROL_SECONDS after the last push |
 | `tt:{q}:job:<job>` | hash | the record (fields: `shared/job.py`) | record TTL after the ending |
 | `tt:{q}:request:<job>` | string | the request as JSON | log TTL after the ending |
@@ -24,12 +25,16 @@ import hashlib
 #: Longer than any lease that is renewed sensibly: a message that waits longer has found its worker dead.
 CONTROL_SECONDS = 600
 
+#: A minute after the last worker of an installation has gone nobody asks how late it was.
+LAG_SECONDS = 60
+
 _CONTROL_PLANE = "tt:{q}:"
 
 READY = _CONTROL_PLANE + "ready"
 LEASES = _CONTROL_PLANE + "leases"
 BELL = _CONTROL_PLANE + "bell"
 WORKERS = _CONTROL_PLANE + "workers"
+LAG = _CONTROL_PLANE + "lag"
 
 #: Scripts that find jobs in a zset complete these with the job's id.
 JOB_PREFIX = _CONTROL_PLANE + "job:"

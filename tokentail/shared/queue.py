@@ -199,13 +199,26 @@ class Queue:
         claims = [Claim.parse(now, *item) for item in found]
         return Claims(claims, None if wait_ms < 0 else wait_ms / 1000)
 
-    async def renew(self, worker_id: str, held: Sequence[tuple[str, int]]) -> list[Held]:
-        """Renew the leases of (job, fence) pairs and beat this worker's heart; may be repeated."""
+    async def renew(
+        self, worker_id: str, held: Sequence[tuple[str, int]], *, lag_seconds: float = 0.0
+    ) -> list[Held]:
+        """Renew the leases of (job, fence) pairs and beat this worker's heart; may be repeated.
+
+        `lag_seconds`: how late the worker's event loop has been, for operators.
+        """
         pairs = [item for pair in held for item in pair]
         with store.away_is_unavailable():
             answers = await self._renew(
-                [keys.LEASES, keys.WORKERS],
-                [worker_id, self._lease_ms, keys.JOB_PREFIX, _FORGET_WORKER_MS, *pairs],
+                [keys.LEASES, keys.WORKERS, keys.LAG],
+                [
+                    worker_id,
+                    self._lease_ms,
+                    keys.JOB_PREFIX,
+                    _FORGET_WORKER_MS,
+                    int(lag_seconds * 1000),
+                    keys.LAG_SECONDS,
+                    *pairs,
+                ],
             )
         return [Held(answer.decode()) for answer in answers]
 
