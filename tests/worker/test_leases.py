@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
-from given import TENANT, claimed, enqueued, eventually, lapse, running
+from given import TENANT, claimed, eventually, lapse, running
+from keeping import hold, kept
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
 from tokentail.shared import redis as store
-from tokentail.shared.claim import Claim, Held
+from tokentail.shared.claim import Held
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
@@ -19,25 +18,10 @@ from tokentail.worker.attempt import Stop
 from tokentail.worker.leases import Leases
 
 
-class ToldAttempt:
-    """An attempt that only remembers what it was told."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.stops: list[Stop] = []
-
-    def stop(self, why: Stop) -> None:
-        self.stops.append(why)
-
-
-def hold(leases: Leases, claim: Claim) -> ToldAttempt:
-    attempt = ToldAttempt(claim)
-    leases.hold(attempt, since=time.monotonic())  # type: ignore[arg-type]
-    return attempt
-
-
-async def test_a_renewal_tells_each_attempt_what_became_of_its_job(queue: Queue, redis: Redis) -> None:
-    leases = Leases("worker-1", queue, 10)
+async def test_a_renewal_tells_each_attempt_what_became_of_its_job(
+    queue: Queue, redis: Redis, settings: Settings
+) -> None:
+    leases = Leases("worker-1", queue, settings)
     held, cancel, lost, gone = [hold(leases, await running(queue)) for _ in range(4)]
     await queue.cancel(TENANT, cancel.claim.job_id)
     await lapse(redis, lost.claim.job_id)
@@ -47,9 +31,11 @@ async def test_a_renewal_tells_each_attempt_what_became_of_its_job(queue: Queue,
     assert [a.stops for a in (held, cancel, lost, gone)] == [[], [Stop.CANCEL], [Stop.LOST], [Stop.GONE]]
 
 
-async def test_word_of_an_old_attempt_does_not_reach_the_new_one(queue: Queue, redis: Redis) -> None:
+async def test_word_of_an_old_attempt_does_not_reach_the_new_one(
+    queue: Queue, redis: Redis, settings: Settings
+) -> None:
     # Given a worker that lost a job and claimed it again before the old attempt had gone
-    leases = Leases("worker-1", queue, 10)
+    leases = Leases("worker-1", queue, settings)
     old = hold(leases, await running(queue))
     await lapse(redis, old.claim.job_id)
     new = hold(leases, await claimed(queue))
@@ -65,15 +51,17 @@ async def test_word_of_an_old_attempt_does_not_reach_the_new_one(queue: Queue, r
     assert list(leases.attempts()) == [new]
 
 
-async def test_word_of_jobs_that_are_not_here_is_ignored(queue: Queue) -> None:
-    leases = Leases("worker-1", queue, 10)
+async def test_word_of_jobs_that_are_not_here_is_ignored(queue: Queue, settings: Settings) -> None:
+    leases = Leases("worker-1", queue, settings)
     leases.obey("job_unknown", 1, Held.CANCEL)
     assert list(leases.attempts()) == []
 
 
-async def test_a_cancel_that_overtakes_the_claim_it_speaks_of_is_obeyed(queue: Queue) -> None:
+async def test_a_cancel_that_overtakes_the_claim_it_speaks_of_is_obeyed(
+    queue: Queue, settings: Settings
+) -> None:
     # Given a job that is cancelled while the answer to its claim is on its way to the worker
-    leases = Leases("worker-1", queue, 10)
+    leases = Leases("worker-1", queue, settings)
     claim = await running(queue)
     leases.obey(claim.job_id, claim.fence, Held.CANCEL)
     # When the answer is there; Then the attempt is stopped as it begins
@@ -87,65 +75,51 @@ async def test_a_cancel_that_overtakes_the_claim_it_speaks_of_is_obeyed(queue: Q
 
 async def test_a_kept_lease_never_lapses(redis: Redis, redis_url: str) -> None:
     # Given a lease of half a second
-    queue = Queue(redis, Settings(redis_url=redis_url, lease_seconds=0.5))
-    leases = Leases("worker-1", queue, 0.5)
+    settings = Settings(redis_url=redis_url, lease_seconds=0.5)
+    queue = Queue(redis, settings)
+    leases = Leases("worker-1", queue, settings)
     attempt = hold(leases, await running(queue))
     first = await redis.zscore(keys.LEASES, attempt.claim.job_id) or 0
-    keeping = asyncio.create_task(leases.keep())
-    # When more than three times that has passed
+    async with kept(leases):
+        # When more than three times that has passed
 
-    async def is_far() -> bool:
-        assert not (await queue.claim("thief", 1)).jobs
-        return (await redis.zscore(keys.LEASES, attempt.claim.job_id) or 0) > first + 1500
+        async def is_far() -> bool:
+            assert not (await queue.claim("thief", 1)).jobs
+            return (await redis.zscore(keys.LEASES, attempt.claim.job_id) or 0) > first + 1500
 
-    await eventually(is_far)
-    # Then nobody could claim the job meanwhile
-    assert attempt.stops == []
-    assert await redis.zrange(keys.WORKERS, 0, -1) == [b"worker-1"]
-    keeping.cancel()
+        await eventually(is_far)
+        # Then nobody could claim the job meanwhile
+        assert attempt.stops == []
+        assert await redis.zrange(keys.WORKERS, 0, -1) == [b"worker-1"]
 
 
-async def test_a_worker_cut_off_for_a_whole_lease_stops_by_itself(
-    new_redis_server: Callable[..., RedisServer],
+async def test_a_claim_that_took_as_long_as_its_lease_begins_nothing(
+    queue: Queue, settings: Settings
 ) -> None:
-    server = new_redis_server()
-    async with store.client(server.url) as client:
-        queue = Queue(client, Settings(redis_url=server.url, lease_seconds=0.5))
-        leases = Leases("worker-1", queue, 0.5)
-        await enqueued(queue)
-        attempt = hold(leases, await claimed(queue))
-        keeping = asyncio.create_task(leases.keep())
-        # When Redis is gone
-        server.kill()
-        gone = time.monotonic()
-        await eventually(lambda: attempt.stops)
-        # Then the attempt was stopped, and not before others could have the job
-        assert set(attempt.stops) == {Stop.LOST}
-        assert time.monotonic() - gone > 0.1
-        keeping.cancel()
+    # Given a claim whose answer came, or was looked at, when others could have had the job
+    leases = Leases("worker-1", queue, settings)
+    attempt = hold(leases, await running(queue), seconds_ago=settings.lease_seconds)
+    # Then its attempt is stopped as it begins
+    assert attempt.stops == [Stop.LOST]
 
 
 async def test_a_short_outage_costs_no_job(new_redis_server: Callable[..., RedisServer]) -> None:
     server = new_redis_server()
+    settings = Settings(redis_url=server.url, lease_seconds=8)
     async with store.client(server.url) as client:
-        queue = Queue(client, Settings(redis_url=server.url, lease_seconds=60))
-        leases = Leases("worker-1", queue, 60)
-        await enqueued(queue)
-        attempt = hold(leases, await claimed(queue))
-        keeping = asyncio.create_task(leases.keep())
+        queue = Queue(client, settings)
+        leases = Leases("worker-1", queue, settings)
+        attempt = hold(leases, await running(queue))
+    async with kept(leases):
         # When Redis restarts
         server.kill()
         server.start()
-        # Then the lease is renewed with it and the attempt goes on
+        async with store.client(server.url) as client:
+            before = await client.zscore(keys.LEASES, attempt.claim.job_id) or 0
 
-        async def renewed() -> bool:
-            try:
-                await leases.renew()
-            except store.StoreUnavailable:
-                return False
-            return True
+            # Then the lease is renewed with it and the attempt goes on
+            async def renewed() -> bool:
+                return (await client.zscore(keys.LEASES, attempt.claim.job_id) or 0) > before
 
-        await eventually(renewed)
+            await eventually(renewed)
         assert attempt.stops == []
-        assert not keeping.done()
-        keeping.cancel()

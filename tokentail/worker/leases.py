@@ -3,50 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
+from tokentail.shared import tasks
 from tokentail.shared.claim import Held
-from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.lag import LoopLag
 from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
 from tokentail.worker.attempt import Attempt, Stop
-
-#: Renewals per lease: three may be lost before it lapses.
-RENEWALS_PER_LEASE = 4
-
-#: Pause before talking again to a Redis that did not answer.
-AWAY_SECONDS = 0.25
+from tokentail.worker.heartbeat import Heartbeat, own_queue
+from tokentail.worker.standing import Lease, trusted_seconds
 
 _STOPS = {Held.CANCEL: Stop.CANCEL, Held.LOST: Stop.LOST, Held.GONE: Stop.GONE}
 
 
 class Leases:
-    """Which attempts this worker may still make, and since when that is known."""
+    """Which attempts this worker may still make. Belongs to the event loop; the heartbeat sees snapshots.
 
-    def __init__(self, worker_id: str, queue: Queue, lease_seconds: float) -> None:
+    `open_queue` opens the queue for the heartbeat, on its own loop.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        queue: Queue,
+        settings: Settings,
+        open_queue: Callable[[], AbstractAsyncContextManager[Queue]] | None = None,
+    ) -> None:
         self._worker_id = worker_id
         self._queue = queue
-        self._lease_seconds = lease_seconds
-        #: By job and fence, for a job that was lost may be claimed again before its old attempt has gone:
-        #: the attempt, and when (monotonic) the request was sent that last made its lease whole.
-        self._held: dict[tuple[str, int], tuple[Attempt, float]] = {}
-        #: Words that came over one connection before the claim they speak of came over the other. Kept until
-        #: the next renewal, which would say the same again.
-        self._early: dict[tuple[str, int], Stop] = {}
+        self._lease_seconds = settings.lease_seconds
+        self._open_queue = open_queue or functools.partial(own_queue, settings)
+        #: How late the event loop is; measured while the leases are kept.
+        self.lag = LoopLag()
+        self._held: dict[Lease, Attempt] = {}
+        #: What the heartbeat is to renew, and when (monotonic) each was asked for. Never changed, always
+        #: replaced: another thread may be reading it.
+        self._snapshot: Mapping[Lease, float] = {}
+        #: Words that came over one connection before the claim they speak of came over the other, and when.
+        #: Kept until the next renewal, which would say the same again.
+        self._early: dict[Lease, tuple[Stop, float]] = {}
 
     def hold(self, attempt: Attempt, since: float) -> None:
         """Renew this attempt's lease from now on; it was claimed by a request sent at `since`."""
-        self._held[_key(attempt)] = (attempt, since)
-        if (why := self._early.pop(_key(attempt), None)) is not None:
-            attempt.stop(why)
+        lease = _lease(attempt)
+        self._held[lease] = attempt
+        self._snapshot = {**self._snapshot, lease: since}
+        if lease in self._early:
+            attempt.stop(self._early.pop(lease)[0])
+        if time.monotonic() - since >= trusted_seconds(self._lease_seconds):
+            # Its claim's answer took too long, or the loop to get here. Nobody renewed it meanwhile.
+            attempt.stop(Stop.LOST)
 
     def release(self, attempt: Attempt) -> None:
         """The attempt is over; its lease is free or somebody else's."""
-        del self._held[_key(attempt)]
+        gone = _lease(attempt)
+        del self._held[gone]
+        self._snapshot = {lease: since for lease, since in self._snapshot.items() if lease != gone}
 
     def attempts(self) -> Iterable[Attempt]:
         """Every attempt that is being made."""
-        return [attempt for attempt, _ in self._held.values()]
+        return list(self._held.values())
 
     def obey(self, job_id: str, fence: int, word: Held) -> None:
         """Do what the queue says of one job, if it speaks of an attempt that is ours or about to be."""
@@ -54,42 +74,39 @@ class Leases:
         if why is None:
             return
         if (job_id, fence) in self._held:
-            self._held[job_id, fence][0].stop(why)
+            self._held[job_id, fence].stop(why)
         else:
-            self._early[job_id, fence] = why
+            self._early[job_id, fence] = why, time.monotonic()
 
     async def keep(self) -> None:
-        """Renew for ever; ends by cancellation."""
-        interval = self._lease_seconds / RENEWALS_PER_LEASE
-        while True:
-            pause = interval
-            try:
-                async with asyncio.timeout(interval):
-                    await self.renew()
-            except (StoreUnavailable, TimeoutError):
-                pause = min(AWAY_SECONDS, interval)
-            self._give_up_lapsed()
-            await asyncio.sleep(pause)
+        """Renew for ever, in a thread; ends by cancellation, and then renews no more."""
+        heartbeat = Heartbeat(
+            self._worker_id,
+            self._lease_seconds,
+            open_queue=self._open_queue,
+            held=lambda: self._snapshot,
+            hear=self._hear,
+            lag=self.lag,
+        )
+        measuring = asyncio.create_task(self.lag.run())
+        try:
+            heartbeat.start()
+            await heartbeat.ended()
+        finally:
+            heartbeat.stop()
+            await tasks.end(measuring)
 
     async def renew(self) -> None:
-        """Renew all leases once, and beat the heart. Raises StoreUnavailable."""
+        """Renew once, on this loop: before the heart begins to beat by itself. Raises StoreUnavailable."""
         asked_at = time.monotonic()
-        self._early.clear()
-        held = list(self._held)
-        answers = await self._queue.renew(self._worker_id, held)
-        for key, answer in zip(held, answers, strict=True):
-            if key in self._held and answer in (Held.HELD, Held.CANCEL):
-                self._held[key] = (self._held[key][0], asked_at)
-            self.obey(*key, answer)
+        leases = list(self._held)
+        self._hear(asked_at, leases, await self._queue.renew(self._worker_id, leases))
 
-    def _give_up_lapsed(self) -> None:
-        # Without an answer for a whole lease: somebody else may have the job by now and pay for it too.
-        # Its log is safe from us in any case; this saves the provider a second generation.
-        oldest = time.monotonic() - self._lease_seconds
-        for attempt, since in self._held.values():
-            if since < oldest:
-                attempt.stop(Stop.LOST)
+    def _hear(self, asked_at: float, leases: Sequence[Lease], words: Sequence[Held]) -> None:
+        self._early = {lease: early for lease, early in self._early.items() if early[1] > asked_at}
+        for lease, word in zip(leases, words, strict=True):
+            self.obey(*lease, word)
 
 
-def _key(attempt: Attempt) -> tuple[str, int]:
+def _lease(attempt: Attempt) -> Lease:
     return attempt.claim.job_id, attempt.claim.fence

@@ -30,7 +30,8 @@ from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.queue import FUNCTION, Queue
 from tokentail.shared.settings import Settings
 from tokentail.worker.attempt import Attempt, Stop
-from tokentail.worker.leases import AWAY_SECONDS, Leases
+from tokentail.worker.heartbeat import AWAY_SECONDS
+from tokentail.worker.leases import Leases
 
 logger = structlog.get_logger()
 
@@ -79,7 +80,7 @@ class Pool(Worker):
         self._new_attempt = new_attempt
         self._settings = settings
         self._on_ready = on_ready
-        self._leases = Leases(self.id, queue, settings.lease_seconds)
+        self._leases = Leases(self.id, queue, settings)
         #: Set whenever a claim may bring something: the bell, a slot that became free, the drain.
         self._wake = asyncio.Event()
         self._bell: asyncio.Task[None] | None = None
