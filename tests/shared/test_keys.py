@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 from given import RESULT, TENANT, attempt, chat, completed
@@ -16,6 +17,7 @@ from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
 WORKER = "host:1:abc"
+SLOTS = 16_384
 LOG_TTL, RECORD_TTL = 100.0, 1000.0
 
 
@@ -36,6 +38,7 @@ def row_of(key: str) -> str:
             "<sha256>": "[0-9a-f]{64}",
             "<tenant>": TENANT,
             "<worker>": WORKER,
+            "<partition>": "[0-9a-z]{4}",
         }.items():
             pattern = pattern.replace(re.escape(name), form)
         if re.fullmatch(pattern, key):
@@ -81,7 +84,7 @@ async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
     assert "ready" not in lives
     assert (lives["leases"], lives["workers"], lives["job:<job>"], lives["request:<job>"]) == (-1, -1, -1, -1)
     assert 0 < lives["lag"] <= keys.LAG_SECONDS
-    assert 0 < lives["tt:{<job>}:log"] <= 50
+    assert 0 < lives["tt:{<partition>}:log:<job>"] <= 50
     # And somebody asks to cancel it
     await queue.cancel(TENANT, record.id)
     assert 0 < (await look())["control:<worker>"] <= keys.CONTROL_SECONDS
@@ -96,14 +99,14 @@ async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
         "job:<job>": RECORD_TTL,
         "idem:<tenant>:<sha256>": RECORD_TTL,
         "request:<job>": LOG_TTL,
-        "tt:{<job>}:log": LOG_TTL,
+        "tt:{<partition>}:log:<job>": LOG_TTL,
     }.items():
         assert ttl - 30 < lives[name] <= ttl
     # And all there ever was stood in the table, with its type, and nothing else
     assert types == table()
 
 
-def test_the_control_plane_is_one_slot_and_logs_spread() -> None:
+def test_the_control_plane_is_one_slot() -> None:
     one, two = job.new_id(), job.new_id()
     plane = [
         keys.READY,
@@ -118,7 +121,40 @@ def test_the_control_plane_is_one_slot_and_logs_spread() -> None:
         keys.index(TENANT),
     ]
     assert len({key_slot(key.encode()) for key in plane}) == 1
-    assert key_slot(keys.log(one).encode()) == key_slot(one.encode())
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4, 6, 8, 12, 24])
+def test_partitions_deal_out_evenly_to_the_nodes_of_a_cluster(nodes: int) -> None:
+    # Given a cluster whose nodes hold equal parts of the slots, give or take a few
+    held = Counter(slot_of(tag) * nodes // SLOTS for tag in keys.LOG_TAGS)
+    # Then each holds as many partitions as any other
+    assert held == dict.fromkeys(range(nodes), len(keys.LOG_TAGS) // nodes)
+
+
+def test_no_partition_is_near_the_border_between_two_nodes() -> None:
+    part = SLOTS / len(keys.LOG_TAGS)
+    for number, tag in enumerate(keys.LOG_TAGS):
+        assert abs(slot_of(tag) - (number + 0.5) * part) < part / 8
+
+
+def test_logs_deal_out_evenly_to_the_partitions() -> None:
+    held = Counter(slot_of_key(keys.log(job.new_id())) for _ in range(24_000))
+    assert held.keys() == {slot_of(tag) for tag in keys.LOG_TAGS}
+    # Of 1,000 expected, 200 more or less are six standard deviations.
+    assert 800 < min(held.values()) <= max(held.values()) < 1200
+
+
+def test_where_a_log_is_never_changes() -> None:
+    # Given a log that an older version has written; then this one finds it
+    assert keys.log("job_01kaq4xw3n7t2m9vzc5r8d6efg") == "tt:{12bi}:log:job_01kaq4xw3n7t2m9vzc5r8d6efg"
+
+
+def slot_of(tag: str) -> int:
+    return slot_of_key("{" + tag + "}")
+
+
+def slot_of_key(key: str) -> int:
+    return int(key_slot(key.encode()))
 
 
 def test_an_idempotency_key_of_the_clients_choice_does_not_reach_the_keyspace() -> None:

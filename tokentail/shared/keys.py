@@ -12,15 +12,17 @@
 | `tt:{q}:request:<job>` | string | the request as JSON | log TTL after the ending |
 | `tt:{q}:idem:<tenant>:<sha256>` | string | `<job> <sha256 of the body>` | as long as the record |
 | `tt:{q}:index:<tenant>` | zset | the tenant's jobs, all score 0: ids sort by time | pruned by each enqueue |
-| `tt:{<job>}:log` | stream | entries `<fence>-<seq>`, field `e`: JSON | log TTL after the ending |
+| `tt:{<partition>}:log:<job>` | stream | ids `<fence>-<seq>`, field `e`: JSON | log TTL after the ending |
 
 All but the last are the control plane. They share the tag `{q}`, so a script that touches many of them
-stays in one slot; a log is tagged by its job, so logs spread over a cluster and no command joins two.
+stays in one slot. A log is tagged by its partition: one read may join the logs of a partition, and the
+partitions spread over the nodes of a cluster.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 #: Longer than any lease that is renewed sensibly: a message that waits longer has found its worker dead.
 CONTROL_SECONDS = 600
@@ -67,6 +69,24 @@ def index(tenant: str) -> str:
     return f"{_CONTROL_PLANE}index:{tenant}"
 
 
+#: The tags of the partitions that logs are spread over. A cluster reads many logs at once only where they
+#: share a slot, and one connection per log would not do: so a reader has one per partition. Twenty-four are
+#: few enough for that, and deal out evenly to 2, 3, 4, 6, 8 or 12 nodes. The letters put the slot of tag n
+#: into the middle of the n-th of 24 equal parts of all slots, whatever the checksum makes of its number.
+#: Another list would lose the logs of running jobs: nobody would look where they are.
+LOG_TAGS = tuple(
+    f"{number:02}{letters}"
+    for number, letters in enumerate(
+        "ec jp ry zr wy xj zl yj ql yg nd aw bi mz op hz ps pa qe bz bz ep ql rj".split()
+    )
+)
+
+
+def log_partition(job_id: str) -> int:
+    """Which of the LOG_TAGS the job's log has."""
+    return zlib.crc32(job_id.encode()) % len(LOG_TAGS)
+
+
 def log(job_id: str) -> str:
     """The job's log."""
-    return f"tt:{{{job_id}}}:log"
+    return f"tt:{{{LOG_TAGS[log_partition(job_id)]}}}:log:{job_id}"
