@@ -45,13 +45,27 @@ async def unlogged(queue: Queue) -> str:
     return job_id
 
 
+async def waited_too_long(queue: Queue) -> str:
+    job_id = await queued(queue)
+    await queue._redis.hset(keys.record(job_id), "start_by", 1)  # type: ignore[misc]
+    return job_id
+
+
+async def expired(queue: Queue) -> str:
+    job_id = await waited_too_long(queue)
+    assert await queue.expire() == [job_id]
+    return job_id
+
+
 STATES: dict[str, Callable[[Queue], Awaitable[str]]] = {
     "queued": queued,
+    "queued, too long": waited_too_long,
     "running": running,
     "completed": ended("completed"),
     "failed": ended("failed"),
     "cancelled": ended("cancelled"),
     "cancelled, unlogged": unlogged,
+    "failed, unlogged": expired,
 }
 
 
@@ -70,6 +84,7 @@ DEEDS: dict[str, list[Deed]] = {
     "handback": [lambda queue, record: queue.hand_back(record.id, record.fence, "handoff")],
     "finish": [finish(kind) for kind in ENDINGS],
     "cancel": [lambda queue, record: queue.cancel(TENANT, record.id)],
+    "expire": [lambda queue, record: queue.expire()],
 }
 
 

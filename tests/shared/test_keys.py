@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from given import RESULT, TENANT, attempt, chat, completed
+from given import RESULT, TENANT, attempt, chat, claimed, completed, failed, lapse, running
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
@@ -18,13 +18,13 @@ from tokentail.shared.settings import Settings
 
 WORKER = "host:1:abc"
 SLOTS = 16_384
-LOG_TTL, RECORD_TTL = 100.0, 1000.0
+LOG_TTL, RECORD_TTL, DEAD_TTL = 100.0, 1000.0, 5000.0
 
 
 def table() -> dict[str, str]:
     """Key → type, as the module's docstring says."""
     rows = re.findall(r"^\| `(tt:[^`]+)` \| (\w+) \|", keys.__doc__ or "", re.MULTILINE)
-    assert len(rows) == 11
+    assert len(rows) == 16
     return dict(rows)
 
 
@@ -49,7 +49,13 @@ def row_of(key: str) -> str:
 
 @pytest.fixture
 def queue(redis: Redis, redis_url: str) -> Queue:
-    return Queue(redis, Settings(redis_url=redis_url, log_ttl_seconds=LOG_TTL, record_ttl_seconds=RECORD_TTL))
+    settings = Settings(
+        redis_url=redis_url,
+        log_ttl_seconds=LOG_TTL,
+        record_ttl_seconds=RECORD_TTL,
+        dead_ttl_seconds=DEAD_TTL,
+    )
+    return Queue(redis, settings)
 
 
 async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
@@ -102,6 +108,20 @@ async def test_a_life_of_a_job_leaves_the_keys_of_the_table_and_no_others(
         "tt:{<partition>}:log:<job>": LOG_TTL,
     }.items():
         assert ttl - 30 < lives[name] <= ttl
+    # And another job crashes once, is run alone, crashes again, and ends as a dead letter
+    other = (await running(queue, WORKER)).job_id
+    await lapse(redis, other)
+    await queue.claim(WORKER, 0)
+    assert (await look())["suspects"] == -1
+    await queue.claim(WORKER, 1)
+    lives = await look()
+    assert 0 < lives["alone:<worker>"] <= keys.MEMORY_SECONDS
+    assert 0 < lives["claimed:<worker>"] <= keys.MEMORY_SECONDS
+    await lapse(redis, other)
+    claim = await claimed(queue, WORKER)
+    await queue.finish(other, claim.fence, Cursor(claim.fence, 1), failed(), RESULT)
+    assert (await look())["dead"] == -1
+    assert DEAD_TTL - 30 < await redis.ttl(keys.request(other)) <= DEAD_TTL
     # And all there ever was stood in the table, with its type, and nothing else
     assert types == table()
 
@@ -110,8 +130,13 @@ def test_the_control_plane_is_one_slot() -> None:
     one, two = job.new_id(), job.new_id()
     plane = [
         keys.READY,
+        keys.SUSPECTS,
         keys.LEASES,
+        keys.DEAD,
         keys.BELL,
+        keys.PACE,
+        keys.claimed(WORKER),
+        keys.alone(WORKER),
         keys.WORKERS,
         keys.LAG,
         keys.control(WORKER),

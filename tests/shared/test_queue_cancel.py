@@ -120,7 +120,7 @@ async def test_delete_leaves_nothing_of_a_running_job_but_word_to_its_owner(
 ) -> None:
     await queue.enqueue(TENANT, chat(), "key")
     claim = await claimed(queue, "worker-1")
-    await redis.delete(keys.BELL)
+    await redis.delete(keys.BELL, keys.PACE, keys.claimed("worker-1"))  # These are not the job's.
     await queue.delete(TENANT, claim.job_id)
     assert await redis.keys("*") == [keys.control("worker-1").encode()]
     assert await redis.lrange(keys.control("worker-1"), 0, -1) == [
@@ -133,7 +133,7 @@ async def test_delete_leaves_nothing_of_an_ended_job(queue: Queue, redis: Redis)
     await queue.enqueue(TENANT, chat(), "key")
     claim = await claimed(queue)
     await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
-    await redis.delete(keys.BELL)
+    await redis.delete(keys.BELL, keys.PACE, keys.claimed("worker-1"))  # These are not the job's.
     await queue.delete(TENANT, claim.job_id)
     assert await redis.keys("*") == []
 

@@ -25,7 +25,7 @@ from tokentail.shared.claim import Held
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import IdempotencyConflict, JobNotFound
 from tokentail.shared.job import Record, Status
-from tokentail.shared.queue import Queue
+from tokentail.shared.queue import Queue, new_ticket
 from tokentail.shared.settings import Settings
 
 CANCELLED: Any = {"type": "cancelled", "reason": "requested", "usage": None}
@@ -49,6 +49,7 @@ class Job:
     claims: list[tuple[str, int]] = field(default_factory=list)
     tries: int = 0
     crashes: int = 0
+    poison: bool = False
     #: The claim whose lease lapsed last, as long as its owner is taken for dead.
     taken_for_dead: int | None = None
     handoffs: int = 0
@@ -56,6 +57,10 @@ class Job:
     ended: Record | None = None
     #: Fences only ever rise.
     fence: int = 0
+
+    @property
+    def suspect(self) -> bool:
+        return self.crashes > 0 and not self.poison
 
     def holds(self, worker: str, fence: int) -> bool:
         return self.status == "running" and self.claims[-1] == (worker, fence)
@@ -71,6 +76,10 @@ class Machine(RuleBasedStateMachine):
         self.jobs: dict[str, Job] = {}
         self.keys: dict[str, tuple[str, str]] = {}
         self.deleted: list[tuple[str, int]] = []
+        #: By worker: the suspect that it was given to run alone and has been given no others since.
+        self.alone: dict[str, str] = {}
+        #: By worker: the ticket of its last productive claim, and what that brought.
+        self.tickets: dict[str, tuple[str, list[tuple[str, int]]]] = {}
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
@@ -109,21 +118,54 @@ class Machine(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, slots=st.integers(0, 3))
     def claim(self, worker: str, slots: int) -> None:
-        for job in self.jobs.values():
-            if job.status == "running" and job.lapsed:
-                job.status, job.ripe, job.lapsed = "queued", True, False
-                job.crashes += 1
-                job.taken_for_dead = job.claims[-1][1]
-        ripe = {job.id for job in self.jobs.values() if job.status == "queued" and job.ripe}
-        claims = self.run(self.queue.claim(worker, slots)).jobs
-        assert {claim.job_id for claim in claims} <= ripe
-        assert len(claims) == min(slots, len(ripe))
+        self.lapses_are_found()
+        suspects = {job.id for job in self.queued() if job.ripe and job.suspect}
+        ripe = {job.id for job in self.queued() if job.ripe and not job.suspect}
+        ticket = new_ticket()
+        claims = self.run(self.queue.claim(worker, slots, ticket=ticket)).jobs
+        found = {claim.job_id for claim in claims}
+        if slots and suspects:
+            assert len(found) == len(claims) == 1
+            assert found <= suspects
+            (self.alone[worker],) = found
+        else:
+            assert found <= ripe
+            assert len(claims) == min(slots, len(ripe))
+            if claims:
+                self.alone.pop(worker, None)
         for claim in claims:
             job = self.jobs[claim.job_id]
             assert claim.fence > job.fence
             assert claim.fence >= claim.now
             job.claims.append((worker, claim.fence))
             job.status, job.fence = "running", claim.fence
+        if claims:
+            self.tickets[worker] = (ticket, [(claim.job_id, claim.fence) for claim in claims])
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data())
+    def claim_again(self, data: st.DataObject) -> None:
+        """The reply was lost: the same ticket brings the same jobs, as far as they are still the worker's."""
+        worker = data.draw(st.sampled_from(sorted(self.tickets)), label="worker")
+        self.lapses_are_found()
+        ticket, given = self.tickets[worker]
+        claims = self.run(self.queue.claim(worker, 3, ticket=ticket)).jobs
+        still = [one for one in given if one[0] in self.jobs and self.jobs[one[0]].holds(worker, one[1])]
+        assert [(claim.job_id, claim.fence) for claim in claims] == still
+
+    def lapses_are_found(self) -> None:
+        for job in self.jobs.values():
+            if job.status == "running" and job.lapsed:
+                job.status, job.ripe, job.lapsed = "queued", True, False
+                owner, fence = job.claims[-1]
+                blamed = self.alone.get(owner)
+                if blamed in (None, job.id):
+                    job.crashes += 1
+                    job.taken_for_dead = fence
+                    job.poison = job.poison or blamed == job.id
+
+    def queued(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.status == "queued"]
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
@@ -155,7 +197,7 @@ class Machine(RuleBasedStateMachine):
         if not job.holds(worker, fence):
             assert answer == "lost"
             if fence == job.taken_for_dead and job.status in ("queued", "running"):
-                job.crashes, job.taken_for_dead = job.crashes - 1, None
+                job.crashes, job.taken_for_dead, job.poison = job.crashes - 1, None, False
         elif job.cancel and reason != "lost":
             assert answer == "cancel"
         else:
@@ -240,17 +282,27 @@ class Machine(RuleBasedStateMachine):
             assert (record.status, record.unlogged) == (job.status, job.unlogged)
             assert (record.attempt, record.fence) == (len(job.claims), job.fence)
             assert (record.tries, record.crashes, record.handoffs) == (job.tries, job.crashes, job.handoffs)
+            assert record.poison == job.poison
             assert record.has_ended == (record.ending is not None) == (record.ended > 0)
             if job.ended is not None:
                 assert record == job.ended
 
     @invariant()
-    def a_job_is_in_ready_or_in_leases_or_has_ended(self) -> None:
-        ready = {raw.decode() for raw in self.run(self.redis.zrange(keys.READY, 0, -1))}
-        leases = {raw.decode() for raw in self.run(self.redis.zrange(keys.LEASES, 0, -1))}
-        assert not ready & leases
-        assert ready == {job.id for job in self.jobs.values() if job.status == Status.QUEUED}
-        assert leases == {job.id for job in self.jobs.values() if job.status == Status.RUNNING}
+    def a_job_is_in_one_queue_or_in_leases_or_has_ended(self) -> None:
+        assert self.members(keys.READY) == {job.id for job in self.queued() if not job.suspect}
+        assert self.members(keys.SUSPECTS) == {job.id for job in self.queued() if job.suspect}
+        assert self.members(keys.LEASES) == {
+            job.id for job in self.jobs.values() if job.status == Status.RUNNING
+        }
+
+    @invariant()
+    def dead_letters_are_those_that_failed_as_the_cause_of_crashes(self) -> None:
+        assert self.members(keys.DEAD) == {
+            job.id for job in self.jobs.values() if job.poison and job.status == Status.FAILED
+        }
+
+    def members(self, key: str) -> set[str]:
+        return {raw.decode() for raw in self.run(self.redis.zrange(key, 0, -1))}
 
     @invariant()
     def what_has_ended_expires_and_nothing_else_does(self) -> None:

@@ -96,11 +96,11 @@ async def test_what_frees_a_job_is_said_again_when_redis_does_not_answer(
         attempt = await at.claimed()
         do, answers = getattr(at.queue, deed), []
 
-        async def away_at_first(*question: Any) -> Any:
+        async def away_at_first(*question: Any, **more: Any) -> Any:
             answers.append(len(answers))
             if len(answers) == 1:
                 raise StoreUnavailable("Redis does not answer.")
-            return await do(*question)
+            return await do(*question, **more)
 
         monkeypatch.setattr(at.queue, deed, away_at_first)
         run = at.start(attempt)

@@ -24,8 +24,8 @@ async def test_what_an_idle_worker_is_claiming_when_it_is_told_to_stop_is_handed
     async with shop(redis_url, ["Hi"]) as at, store.client(redis_url) as listening:
         claim, came = at.queue.claim, asyncio.Event()
 
-        async def slow_claim(*question: Any) -> Any:
-            answer = await claim(*question)
+        async def slow_claim(*question: Any, **more: Any) -> Any:
+            answer = await claim(*question, **more)
             if answer.jobs:
                 await came.wait()
             return answer

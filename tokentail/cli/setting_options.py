@@ -27,8 +27,10 @@ SETTINGS = {
     "first_token_seconds": ("SECONDS", "Longest wait for the first delta. [120]"),
     "idle_seconds": ("SECONDS", "Longest pause between two deltas. [60]"),
     "deadline_seconds": ("SECONDS", "From submit to ending. [1800]"),
+    "queue_seconds": ("SECONDS", "From submit to the first start. [600]"),
     "log_ttl_seconds": ("SECONDS", "How long a log is kept after its ending. [3600]"),
     "record_ttl_seconds": ("SECONDS", "How long a job and its result are kept. [86400]"),
+    "dead_ttl_seconds": ("SECONDS", "How long a dead letter and its request are kept. [604800]"),
     "max_queue": ("JOBS", "Queued jobs at which submit is refused. [10000]"),
     "max_request_bytes": ("BYTES", "The largest body of a submit. [10485760]"),
     "ping_seconds": ("SECONDS", "Silence after which a follower gets a comment. [15]"),
@@ -39,9 +41,24 @@ SETTINGS = {
 }
 
 REDIS = ("redis_url", "log_redis_url", "wait_replicas")
-_BOTH = ("models", "lease_seconds", "max_attempts", "log_ttl_seconds", "record_ttl_seconds", "log_level")
+_BOTH = (
+    "models",
+    "lease_seconds",
+    "max_attempts",
+    "log_ttl_seconds",
+    "record_ttl_seconds",
+    "dead_ttl_seconds",
+    "log_level",
+)
 _API_ONLY = (
-    *("deadline_seconds", "max_queue", "max_request_bytes", "ping_seconds", "stream_seconds"),
+    *(
+        "deadline_seconds",
+        "queue_seconds",
+        "max_queue",
+        "max_request_bytes",
+        "ping_seconds",
+        "stream_seconds",
+    ),
     *("send_seconds", "auth"),
 )
 _WORKER_ONLY = ("concurrency", "drain_seconds", "first_token_seconds", "idle_seconds")

@@ -16,8 +16,8 @@ from tokentail.shared.queue import Queue
 
 
 async def settled(queue: Queue, logs: Logs, record: Record) -> Record:
-    """The record, after the log was told of an ending that only the record held (a job that was cancelled
-    while queued).
+    """The record, after the log was told of an ending that only the record held (a job that was cancelled,
+    or waited too long, in the queue).
 
     If the log already holds another ending, the record takes that over instead. Raises StoreUnavailable;
     what is left undone then is done by the next who looks. Raises JobNotFound if it has been deleted.

@@ -48,8 +48,12 @@ class IdempotencyConflict(TokentailError):
 class Superseded(TokentailError):
     """This attempt is no longer the job's newest, or the job has ended: stop, write nothing more.
 
-    Raised to a worker by its log (a higher fence or an ending is there) and by its lease.
+    Raised to a worker by its log: `fence` is the highest that stands there, 0 if that was not asked.
     """
+
+    def __init__(self, message: str, fence: int = 0) -> None:
+        super().__init__(message)
+        self.fence = fence
 
 
 class ModelError(TokentailError):

@@ -21,7 +21,8 @@ from tokentail.shared.fold import Result
 class Status(StrEnum):
     """Where a job is. The last three are endings: nothing moves a job on from there."""
 
-    #: In `ready`, claimable from its score on. No lease, no owner. A crash of anything changes nothing.
+    #: In `ready`, claimable from its score on; in `suspects` instead when it has crashed, until it is found
+    #: out. No lease, no owner. A crash of anything changes nothing.
     QUEUED = "queued"
     #: In `leases`, owned by one worker. If the worker dies, the lease lapses and the next claim queues it.
     RUNNING = "running"
@@ -39,6 +40,7 @@ ARROWS: dict[Status | None, dict[str, set[Status]]] = {
     Status.QUEUED: {
         "claim": {Status.RUNNING},
         "cancel": {Status.CANCELLED},
+        "expire": {Status.FAILED},  # it waited too long
         # It came back from a lost worker whose log turned out to have ended.
         "finish": {Status.COMPLETED, Status.FAILED, Status.CANCELLED},
     },
@@ -49,6 +51,7 @@ ARROWS: dict[Status | None, dict[str, set[Status]]] = {
     },
     # Only while `unlogged`: the log turned out to hold another ending, and the log wins.
     Status.CANCELLED: {"finish": {Status.COMPLETED, Status.FAILED, Status.CANCELLED}},
+    Status.FAILED: {"finish": {Status.COMPLETED, Status.FAILED, Status.CANCELLED}},
 }
 
 
@@ -62,8 +65,9 @@ class Record:
     status: Status
     metadata: dict[str, str]
     created: int
-    #: When the job has to end, waiting included.
+    #: When the job has to end, waiting included, and when at the latest it may begin for the first time.
     deadline: int
+    start_by: int
     #: First claim; 0 before.
     started: int
     #: 0 before.
@@ -74,6 +78,8 @@ class Record:
     tries: int
     crashes: int
     handoffs: int
+    #: It crashed while it ran alone: it is the cause, and is not run again.
+    poison: bool
     #: The newest attempt's fence; 0 before the first claim.
     fence: int
     #: Why the next (or the running) attempt begins.
@@ -105,6 +111,7 @@ class Record:
             metadata=orjson.loads(text["metadata"]),
             **{name: int(text.get(name, 0)) for name in _NUMBERS},
             reason=text["reason"],  # type: ignore[arg-type]
+            poison="poison" in text,
             cancel="cancel" in text,
             ending=orjson.loads(ending) if ending else None,
             cursor=Cursor.parse(cursor) if cursor else None,
@@ -123,7 +130,10 @@ LISTED_FIELDS = tuple(
     b"tenant model status metadata created deadline started ended attempt fence reason ending cursor".split()
 )
 
-_NUMBERS = ("created", "deadline", "started", "ended", "attempt", "tries", "crashes", "handoffs", "fence")
+_NUMBERS = (
+    *("created", "deadline", "start_by", "started", "ended"),
+    *("attempt", "tries", "crashes", "handoffs", "fence"),
+)
 
 # Crockford's base 32, lower case: digits sort before letters, so ids sort by time as text.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"

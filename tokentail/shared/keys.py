@@ -3,11 +3,16 @@
 | key | type | holds | lives |
 |---|---|---|---|
 | `tt:{q}:ready` | zset | queued jobs by the ms at which they may be claimed | as long as it has members |
+| `tt:{q}:suspects` | zset | the same for jobs that have crashed, to run alone | as long as it has members |
 | `tt:{q}:leases` | zset | running jobs by the ms at which their lease lapses | as long as it has members |
+| `tt:{q}:dead` | zset | dead letters by the ms of their ending | pruned when it is read |
 | `tt:{q}:bell` | list | at most one push; wakes one idle worker | until popped |
+| `tt:{q}:pace` | hash | `at` (ms), `rate`: jobs/s that leave the queue | for ever |
 | `tt:{q}:workers` | zset | worker ids by the ms of their last heartbeat | pruned by each heartbeat |
 | `tt:{q}:lag` | hash | worker id → ms by which its event loop was late | LAG_SECONDS after the last beat |
 | `tt:{q}:control:<worker>` | list | messages to one worker | CONTROL_SECONDS after the last push |
+| `tt:{q}:claimed:<worker>` | string | its last claim: `<ticket> <job> <fence> …` | MEMORY_SECONDS |
+| `tt:{q}:alone:<worker>` | string | the suspect it runs alone | until it claims others; MEMORY_SECONDS |
 | `tt:{q}:job:<job>` | hash | the record (fields: `shared/job.py`) | record TTL after the ending |
 | `tt:{q}:request:<job>` | string | the request as JSON | log TTL after the ending |
 | `tt:{q}:idem:<tenant>:<sha256>` | string | `<job> <sha256 of the body>` | as long as the record |
@@ -29,12 +34,18 @@ CONTROL_SECONDS = 600
 
 #: A minute after the last worker of an installation has gone nobody asks how late it was.
 LAG_SECONDS = 60
+#: How long is remembered what a worker was given: longer than it may take to ask again, and than a dead
+#: worker's jobs wait for another to find them.
+MEMORY_SECONDS = 86_400
 
 _CONTROL_PLANE = "tt:{q}:"
 
 READY = _CONTROL_PLANE + "ready"
+SUSPECTS = _CONTROL_PLANE + "suspects"
 LEASES = _CONTROL_PLANE + "leases"
+DEAD = _CONTROL_PLANE + "dead"
 BELL = _CONTROL_PLANE + "bell"
+PACE = _CONTROL_PLANE + "pace"
 WORKERS = _CONTROL_PLANE + "workers"
 LAG = _CONTROL_PLANE + "lag"
 
@@ -42,6 +53,8 @@ LAG = _CONTROL_PLANE + "lag"
 JOB_PREFIX = _CONTROL_PLANE + "job:"
 REQUEST_PREFIX = _CONTROL_PLANE + "request:"
 CONTROL_PREFIX = _CONTROL_PLANE + "control:"
+#: And this one with the id of a dead owner.
+ALONE_PREFIX = _CONTROL_PLANE + "alone:"
 
 
 def record(job_id: str) -> str:
@@ -57,6 +70,16 @@ def request(job_id: str) -> str:
 def control(worker_id: str) -> str:
     """The messages to one worker."""
     return CONTROL_PREFIX + worker_id
+
+
+def claimed(worker_id: str) -> str:
+    """What the worker's last claim brought."""
+    return f"{_CONTROL_PLANE}claimed:{worker_id}"
+
+
+def alone(worker_id: str) -> str:
+    """The suspect that the worker runs alone."""
+    return ALONE_PREFIX + worker_id
 
 
 def idempotency(tenant: str, key: str) -> str:

@@ -7,6 +7,8 @@ said with it: the reply may have been lost, not the deed.
 from __future__ import annotations
 
 import hashlib
+import math
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
@@ -27,13 +29,26 @@ from tokentail.shared.settings import Settings
 #: The arq function that runs a job; its only argument is the job's id.
 FUNCTION = "generate"
 
+#: Over how much time the pace of the queue is averaged: long enough to hold some generations, short enough
+#: to notice that workers were added.
+PACE_SECONDS = 30.0
+
+#: Who is refused comes back when a twentieth of the queue should be free, for others come back too; at the
+#: earliest and latest after so many seconds.
+FREE_SHARE = 0.05
+RETRY_AFTER_SECONDS = (1, 60)
+
+#: How long a suspect waits for a worker that makes no other attempt: idle ones look at the queue when a
+#: lease lapses and have then long taken it.
+GRACE_SECONDS = 0.25
+
+#: How many of those that have waited longest are looked at per call for whether they have waited too long.
+_EXPIRE_PAGE = 100
+
 #: How many records a listing looks at per round trip, and per call: a filter that matches nothing must
 #: not walk a day of jobs in one request.
 _LIST_PAGE = 100
 _LIST_SCAN = 1000
-
-#: A full queue moves at the pace of generations, which take seconds.
-_FULL_RETRY_SECONDS = 5
 
 #: A worker that has not renewed for this long is no longer listed.
 _FORGET_WORKER_MS = 60_000
@@ -49,14 +64,16 @@ class Queue:
         self.log_ttl_seconds = settings.log_ttl_seconds
         self._log_ttl_ms = int(settings.log_ttl_seconds * 1000)
         self._record_ttl_ms = int(settings.record_ttl_seconds * 1000)
+        self._dead_ttl_ms = int(settings.dead_ttl_seconds * 1000)
         self._lease_ms = int(settings.lease_seconds * 1000)
-        self._enqueue = store.script(redis, "enqueue")
-        self._claim = store.script(redis, "claim")
-        self._renew = store.script(redis, "renew")
-        self._finish = store.script(redis, "finish")
-        self._handback = store.script(redis, "handback")
-        self._cancel = store.script(redis, "cancel")
-        self._delete = store.script(redis, "delete")
+        self._enqueue = store.script(redis, "common", "enqueue")
+        self._claim = store.script(redis, "common", "claim")
+        self._renew = store.script(redis, "common", "renew")
+        self._finish = store.script(redis, "common", "finish")
+        self._handback = store.script(redis, "common", "handback")
+        self._cancel = store.script(redis, "common", "cancel")
+        self._expire = store.script(redis, "common", "expire")
+        self._delete = store.script(redis, "common", "delete")
 
     # For the API
 
@@ -68,34 +85,49 @@ class Queue:
         With an idempotency key the same request answers the same job, so it may be repeated. Raises
         QueueFull, and IdempotencyConflict if the key stands for another request.
         """
-        job_id = job.new_id()
-        metadata = request.metadata or {}
         body = {"call": request.to_call(), "on_interruption": request.on_interruption}
+        return await self.enqueue_again(tenant, request.model, body, request.metadata or {}, idempotency_key)
+
+    async def enqueue_again(
+        self,
+        tenant: str,
+        model: str,
+        body: dict[str, Any],
+        metadata: dict[str, str],
+        idempotency_key: str | None,
+    ) -> tuple[Record, bool]:
+        """The same for the request of an earlier job, as it is stored."""
+        job_id = job.new_id()
+        settings = self._settings
         with store.away_is_unavailable():
             outcome, *answer = await self._enqueue(
                 [
                     keys.READY,
+                    keys.SUSPECTS,
                     keys.BELL,
                     keys.record(job_id),
                     keys.request(job_id),
                     keys.index(tenant),
                     keys.idempotency(tenant, idempotency_key or ""),
+                    keys.PACE,
                 ],
                 [
                     job_id,
                     tenant,
-                    request.model,
+                    model,
                     serialize_job(FUNCTION, (job_id,), {}, None, 0, serializer=orjson.dumps),
                     orjson.dumps(body),
                     orjson.dumps(metadata),
-                    int(self._settings.deadline_seconds * 1000),
-                    self._settings.max_queue,
+                    int(settings.deadline_seconds * 1000),
+                    int(min(settings.queue_seconds, settings.deadline_seconds) * 1000),
+                    settings.max_queue,
                     _fingerprint({**body, "metadata": metadata}) if idempotency_key else "",
+                    PACE_SECONDS,
                     keys.JOB_PREFIX,
                 ],
             )
         if outcome == b"full":
-            raise QueueFull(_FULL_RETRY_SECONDS)
+            raise QueueFull(retry_after_seconds(settings.max_queue, float(answer[0])))
         if outcome == b"conflict":
             raise IdempotencyConflict("This Idempotency-Key was used with another request.")
         stored_id, flat = answer
@@ -159,7 +191,7 @@ class Queue:
         ending = events.encode({"type": "cancelled", "reason": events.CANCEL_REASON, "usage": None})
         with store.away_is_unavailable():
             answer = await self._cancel(
-                [keys.READY, keys.record(job_id), keys.request(job_id)],
+                [keys.READY, keys.SUSPECTS, keys.record(job_id), keys.request(job_id)],
                 [
                     job_id,
                     tenant,
@@ -174,11 +206,37 @@ class Queue:
             raise JobNotFound(f"There is no job {job_id!r}.")
         return answer.decode()  # type: ignore[no-any-return]
 
+    async def expire(self) -> list[str]:
+        """End queued jobs that may no longer be started, some of them; may be repeated.
+
+        Returns those that ended just now, in their records; their logs have yet to be told.
+        """
+        with store.away_is_unavailable():
+            ended = await self._expire(
+                [keys.READY, keys.SUSPECTS],
+                [
+                    _EXPIRE_PAGE,
+                    events.encode(WAITED_TOO_LONG),
+                    self._log_ttl_ms,
+                    self._record_ttl_ms,
+                    keys.JOB_PREFIX,
+                    keys.REQUEST_PREFIX,
+                ],
+            )
+        return [job_id.decode() for job_id in ended]
+
     async def delete(self, tenant: str, job_id: str) -> None:
         """Remove a job, whatever its state; the caller removes the log. Raises JobNotFound."""
         with store.away_is_unavailable():
             answer = await self._delete(
-                [keys.READY, keys.LEASES, keys.record(job_id), keys.request(job_id)],
+                [
+                    keys.READY,
+                    keys.SUSPECTS,
+                    keys.LEASES,
+                    keys.DEAD,
+                    keys.record(job_id),
+                    keys.request(job_id),
+                ],
                 [job_id, tenant, keys.CONTROL_PREFIX, keys.CONTROL_SECONDS],
             )
         if answer == b"unknown":
@@ -186,15 +244,39 @@ class Queue:
 
     # For workers
 
-    async def claim(self, worker_id: str, slots: int) -> Claims:
-        """Become the newest attempt of up to `slots` ripe jobs.
+    async def claim(
+        self, worker_id: str, slots: int, *, running: int = 0, ticket: str | None = None
+    ) -> Claims:
+        """Become the newest attempt of up to `slots` ripe jobs, or of one suspect, which is to run alone.
 
-        Must not be repeated blindly: jobs whose claim's reply was lost come back when their lease lapses.
+        `running`: attempts that the worker makes already; one that makes none is first to get a suspect.
+        May be repeated with its `ticket`, which is the worker's to choose: after a lost reply the same ticket
+        answers the same jobs again. Without one, they come back when their lease lapses.
         """
         with store.away_is_unavailable():
             now, wait_ms, found = await self._claim(
-                [keys.READY, keys.LEASES, keys.BELL],
-                [worker_id, slots, self._lease_ms, keys.JOB_PREFIX, keys.REQUEST_PREFIX],
+                [
+                    keys.READY,
+                    keys.SUSPECTS,
+                    keys.LEASES,
+                    keys.BELL,
+                    keys.claimed(worker_id),
+                    keys.alone(worker_id),
+                    keys.PACE,
+                ],
+                [
+                    worker_id,
+                    ticket or new_ticket(),
+                    slots,
+                    running,
+                    self._lease_ms,
+                    int(GRACE_SECONDS * 1000),
+                    keys.MEMORY_SECONDS,
+                    PACE_SECONDS,
+                    keys.JOB_PREFIX,
+                    keys.REQUEST_PREFIX,
+                    keys.ALONE_PREFIX,
+                ],
             )
         claims = [Claim.parse(now, *item) for item in found]
         return Claims(claims, None if wait_ms < 0 else wait_ms / 1000)
@@ -228,7 +310,14 @@ class Queue:
         """Store an ending that the log already holds at `cursor`, and free the lease; may be repeated."""
         with store.away_is_unavailable():
             answer = await self._finish(
-                [keys.LEASES, keys.READY, keys.record(job_id), keys.request(job_id)],
+                [
+                    keys.LEASES,
+                    keys.READY,
+                    keys.SUSPECTS,
+                    keys.DEAD,
+                    keys.record(job_id),
+                    keys.request(job_id),
+                ],
                 [
                     job_id,
                     fence,
@@ -238,22 +327,30 @@ class Queue:
                     orjson.dumps(result),
                     self._log_ttl_ms,
                     self._record_ttl_ms,
+                    self._dead_ttl_ms,
                 ],
             )
         return answer.decode()  # type: ignore[no-any-return]
 
     async def hand_back(
-        self, job_id: str, fence: int, reason: Literal["retry", "handoff", "lost"], delay_seconds: float = 0.0
+        self,
+        job_id: str,
+        fence: int,
+        reason: Literal["retry", "handoff", "lost"],
+        delay_seconds: float = 0.0,
+        *,
+        floor: int = 0,
     ) -> Literal["queued", "cancel", "lost"]:
         """Give a running job back to the queue. A repeat after a lost reply answers `lost`, which is true.
 
         With `lost`, a worker that could not renew says that it is alive: what it lost counts as no crash.
+        The next fence will be above `floor`, the highest that the job's log was found to hold.
         """
         counter = {"retry": "tries", "handoff": "handoffs", "lost": ""}[reason]
         with store.away_is_unavailable():
             answer = await self._handback(
-                [keys.READY, keys.LEASES, keys.BELL, keys.record(job_id)],
-                [job_id, fence, reason, int(delay_seconds * 1000), counter],
+                [keys.READY, keys.SUSPECTS, keys.LEASES, keys.BELL, keys.record(job_id)],
+                [job_id, fence, reason, int(delay_seconds * 1000), counter, floor],
             )
         return answer.decode()  # type: ignore[no-any-return]
 
@@ -269,6 +366,26 @@ class Queue:
         """Take a worker that stops off the list."""
         with store.away_is_unavailable():
             await self._redis.zrem(keys.WORKERS, worker_id)
+
+
+#: How a job ends that nobody could start in time.
+WAITED_TOO_LONG: events.Failed = {
+    "type": "failed",
+    "error": events.error("deadline_exceeded", "The job waited too long in the queue.", retryable=True),
+    "usage": None,
+}
+
+
+def new_ticket() -> str:
+    """A ticket that this worker has not used for a claim."""
+    return secrets.token_hex(4)
+
+
+def retry_after_seconds(max_queue: int, jobs_per_second: float) -> int:
+    """When to come back to a full queue that so many jobs leave per second."""
+    soonest, latest = RETRY_AFTER_SECONDS
+    room = max(1.0, max_queue * FREE_SHARE)
+    return latest if jobs_per_second * latest <= room else max(soonest, math.ceil(room / jobs_per_second))
 
 
 def _fingerprint(body: dict[str, Any]) -> str:

@@ -79,10 +79,10 @@ def client(
     return Redis.from_pool(pool(url, connections=connections, timeout_seconds=timeout_seconds))
 
 
-def script(redis: Redis, name: str) -> AsyncScript:
-    """The script `lua/<name>.lua`, sent by its hash."""
-    text = resources.files("tokentail.shared").joinpath(f"lua/{name}.lua").read_text()
-    return redis.register_script(text)
+def script(redis: Redis, *names: str) -> AsyncScript:
+    """The script `lua/<name>.lua`, or what several such files make one after the other, sent by its hash."""
+    folder = resources.files("tokentail.shared") / "lua"
+    return redis.register_script("\n".join((folder / f"{name}.lua").read_text() for name in names))
 
 
 @contextmanager

@@ -88,9 +88,15 @@ class Settings(BaseSettings):
     #: From submit to ending, waiting included; kept with the job at submit.
     deadline_seconds: Seconds = 1800.0
 
+    #: From submit to the first claim: who has waited longer for a first word has gone. Kept with the job.
+    queue_seconds: Seconds = 600.0
+
     #: Retention after the ending: the log with the request body, and the record with the result.
     log_ttl_seconds: Seconds = 3600.0
     record_ttl_seconds: Seconds = 86_400.0
+
+    #: Retention of dead letters with their requests: what happens on a Friday is looked at on a Monday.
+    dead_ttl_seconds: Seconds = 7 * 86_400.0
 
     #: Depth of the queue at which submit is refused.
     max_queue: Annotated[int, Field(ge=1)] = 10_000

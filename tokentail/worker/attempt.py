@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Callable
 from contextlib import aclosing
 from enum import StrEnum
 from typing import Literal
@@ -17,7 +18,7 @@ from tokentail.shared.errors import ModelError, Superseded
 from tokentail.shared.events import CANCEL_REASON, Completed, Delta, Ending, Error, Event, Usage, error
 from tokentail.shared.fold import Fold
 from tokentail.shared.log import Entry, Logs
-from tokentail.shared.queue import Queue
+from tokentail.shared.queue import WAITED_TOO_LONG, Queue
 from tokentail.shared.settings import Settings
 from tokentail.worker import retry
 from tokentail.worker.appender import Appender
@@ -27,9 +28,6 @@ from tokentail.worker.retry import Retry
 from tokentail.worker.writer import Writer
 
 logger = structlog.get_logger()
-
-#: Workers that a job may take down with it before it is taken for the cause.
-POISON_CRASHES = 2
 
 #: A log without an ending lives this much longer than its job may. Normally it never gets there; it is
 #: what keeps a log from staying for ever whose job was deleted while its dead owner was writing.
@@ -74,12 +72,22 @@ class Attempt:
         self._task: asyncio.Task[Ending | Retry] | None = None
         self._stopped: Stop | None = None
         self._writer: Writer | None = None
+        #: The highest fence that was found in the log, if that is not ours.
+        self._floor = 0
+        #: Called once when the model has said something.
+        self.on_first_delta: Callable[[], None] | None = None
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the model has said something in this attempt."""
+        return self._limits.first_delta_ms is not None
 
     async def run(self) -> Ending | Retry | Stop:
         """Make the attempt. Returns how it went; LOST also when a newer attempt got in between."""
         try:
             outcome = await self._make()
-        except Superseded:
+        except Superseded as newer:
+            self._floor = newer.fence
             outcome = Stop.LOST
         finally:
             if self._writer is not None:
@@ -149,12 +157,12 @@ class Attempt:
 
     def _refusal(self) -> Ending | None:
         """The ending of a job whose model is not to be called at all."""
-        record = self.claim.record
+        claim, record = self.claim, self.claim.record
         if record.cancel:
             return self._cancelled()
-        if self.claim.request is None:
+        if claim.request is None:
             return self._failed(error("internal", "The job's request is gone from Redis.", retryable=True))
-        if record.crashes >= POISON_CRASHES:
+        if record.poison:
             return self._failed(
                 {
                     "code": "worker_lost",
@@ -162,6 +170,8 @@ class Attempt:
                     "retryable": False,
                 }
             )
+        if record.attempt == 1 and claim.now >= record.start_by:
+            return WAITED_TOO_LONG
         if self._limits.remaining_seconds() <= 0:
             return self._failed(
                 {
@@ -200,7 +210,10 @@ class Attempt:
         raise AssertionError("a generation ends with Finish or ModelError")
 
     def _take(self, delta: Delta) -> None:
+        first = not self.has_spoken
         self._limits.delta()
+        if first and self.on_first_delta is not None:
+            self.on_first_delta()
         assert self._writer is not None  # noqa: S101
         # First what can fail: an event that can't be written must not be in the result either.
         self._writer.append(delta)
@@ -250,7 +263,7 @@ class Attempt:
     async def _hand_back(self, reason: Literal["retry", "handoff", "lost"], delay_seconds: float = 0) -> str:
         claim = self.claim
         return await store.until_available(
-            lambda: self._queue.hand_back(claim.job_id, claim.fence, reason, delay_seconds)
+            lambda: self._queue.hand_back(claim.job_id, claim.fence, reason, delay_seconds, floor=self._floor)
         )
 
     async def _end(self, ending: Ending) -> Ending | Stop:

@@ -27,11 +27,12 @@ from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.claim import Claim, Held
 from tokentail.shared.errors import StoreUnavailable
-from tokentail.shared.queue import FUNCTION, Queue
+from tokentail.shared.queue import FUNCTION, Queue, new_ticket
 from tokentail.shared.settings import Settings
 from tokentail.worker.attempt import Attempt, Stop
 from tokentail.worker.heartbeat import AWAY_SECONDS
 from tokentail.worker.leases import Leases
+from tokentail.worker.solitude import Solitude
 
 logger = structlog.get_logger()
 
@@ -83,6 +84,8 @@ class Pool(Worker):
         self._leases = Leases(self.id, queue, settings)
         #: Set whenever a claim may bring something: the bell, a slot that became free, the drain.
         self._wake = asyncio.Event()
+        #: Set whenever there may be a free slot again.
+        self._room = asyncio.Event()
         self._bell: asyncio.Task[None] | None = None
         #: What runs beside the jobs for as long as the worker does; that one ends is a bug that ends it.
         self._helpers: list[asyncio.Task[None]] = []
@@ -90,6 +93,10 @@ class Pool(Worker):
         self._draining: asyncio.Task[None] | None = None
         #: Held from asking for jobs until their attempts have begun.
         self._claiming = asyncio.Lock()
+        #: Of the claim that is to be answered next: asked again under the same name, no job is lost.
+        self._ticket = new_ticket()
+        self._unanswered = False
+        self._solitude = Solitude(self._make_room)
 
     # Start and stop, called by arq
 
@@ -130,7 +137,10 @@ class Pool(Worker):
             await tasks.end(self._bell)
             await self._pass_bell_on()
         async with self._claiming:
-            pass  # What is being claimed has to be handed back, too.
+            pass  # What is being claimed has to be handed back, too, also if the reply was lost.
+        if self._unanswered:
+            with contextlib.suppress(StoreUnavailable):
+                await self._claim(0)
         await self._tasks_done(self._settings.drain_seconds)
         self._stop_all(Stop.HANDOFF)
         await self._tasks_done(GOODBYE_SECONDS)
@@ -156,7 +166,7 @@ class Pool(Worker):
         """
         self._wake.clear()
         self._reap()
-        free = self.max_jobs - len(self.tasks)
+        free = self._free_slots()
         wait: float | None = None
         if self.allow_pick_jobs:
             try:
@@ -169,12 +179,22 @@ class Pool(Worker):
 
     async def _claim(self, slots: int) -> float | None:
         """Begin as many attempts. Returns after how many seconds another claim may bring more."""
-        asked_at = time.monotonic()
         async with self._claiming:
-            claims = await self._queue.claim(self.id, slots)
+            asked_at, self._unanswered = time.monotonic(), True
+            claims = await self._queue.claim(self.id, slots, running=len(self.tasks), ticket=self._ticket)
+            self._ticket, self._unanswered = new_ticket(), False
             for claim in claims.jobs:
                 self._start(claim, asked_at)
         return claims.wait_seconds
+
+    def _free_slots(self) -> int:
+        # A task that is done keeps no slot, also before it is reaped.
+        running = sum(not task.done() for task in self.tasks.values())
+        return 0 if self._solitude.holds else self.max_jobs - running
+
+    def _make_room(self) -> None:
+        self._wake.set()
+        self._room.set()
 
     def _reap(self) -> None:
         for name, task in list(self.tasks.items()):
@@ -187,11 +207,12 @@ class Pool(Worker):
 
     def _start(self, claim: Claim, asked_at: float) -> None:
         attempt = self._new_attempt(claim)
+        self._solitude.begin(attempt)
         self._leases.hold(attempt, since=asked_at)
         if not self.allow_pick_jobs:
             attempt.stop(Stop.HANDOFF)  # The signal came while the claim was on its way.
         task = self.loop.create_task(self._run(claim, attempt))
-        task.add_done_callback(lambda _: self._wake.set())
+        task.add_done_callback(lambda _: self._make_room())
         # By fence too: a job that this worker lost may come back to it before the old attempt has gone.
         self.tasks[f"{claim.job_id} {claim.fence}"] = task
 
@@ -217,6 +238,7 @@ class Pool(Worker):
             log.error("attempt broke down", error=type(error).__name__)
         finally:
             self._leases.release(attempt)
+            self._solitude.end(attempt)
 
     @staticmethod
     async def _generate(ctx: dict[Any, Any], job_id: str) -> Any:
@@ -228,17 +250,13 @@ class Pool(Worker):
         while True:
             if await self._pop(keys.BELL) is None:
                 continue
-            if len(self.tasks) < self.max_jobs:
-                self._wake.set()
-            else:
+            if not self._free_slots():
                 await self._pass_bell_on()
-                await self._slot()
-
-    async def _slot(self) -> None:
-        """Wait until this worker can claim again, so that the bell is left to those who can."""
-        while len(self.tasks) >= self.max_jobs:
-            await asyncio.wait(self.tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(0)
+                # Until this worker can claim again, the bell is left to those who can.
+                while not self._free_slots():
+                    self._room.clear()
+                    await self._room.wait()
+            self._wake.set()
 
     async def _pass_bell_on(self) -> None:
         with contextlib.suppress(StoreUnavailable):  # Every worker looks now and then, bell or not.

@@ -1,21 +1,23 @@
--- enqueue(id, tenant, model, envelope, request, metadata, deadline_ms, max_queue, idempotency hash,
---         record prefix)
---   -> {'stored' | 'same' | 'conflict', id, record as HGETALL} | {'full'}
+-- enqueue(id, tenant, model, envelope, request, metadata, deadline_ms, start_ms, max_queue,
+--         idempotency hash, pace_seconds, record prefix)
+--   -> {'stored' | 'same' | 'conflict', id, record as HGETALL} | {'full', jobs/s that leave the queue}
 --
 -- Stores a job and rings the bell, or says why not. All or nothing.
 --
 -- KEYS[1] ready    zset: queued jobs
--- KEYS[2] bell     list: at most one push
--- KEYS[3] record   hash of the new job
--- KEYS[4] request  string of the new job
--- KEYS[5] index    zset: the tenant's jobs
--- KEYS[6] idem     string '<job> <hash>' (touched only if a hash is given)
+-- KEYS[2] suspects zset: queued jobs that have crashed
+-- KEYS[3] bell     list: at most one push
+-- KEYS[4] record   hash of the new job
+-- KEYS[5] request  string of the new job
+-- KEYS[6] index    zset: the tenant's jobs
+-- KEYS[7] idem     string '<job> <hash>' (touched only if a hash is given)
+-- KEYS[8] pace     hash: at (ms), rate (jobs/s that leave the queue, decaying over pace_seconds)
 -- Also reads the records of the idempotency key's job and of the index's two oldest.
 
-local id, hash, prefix = ARGV[1], ARGV[9], ARGV[10]
+local id, hash, tau, prefix = ARGV[1], ARGV[10], tonumber(ARGV[11]), ARGV[12]
 
 if hash ~= '' then
-  local known = redis.call('GET', KEYS[6])
+  local known = redis.call('GET', KEYS[7])
   if known then
     local job, body = known:match('^(%S+) (%S+)$')
     if redis.call('EXISTS', prefix .. job) == 1 then
@@ -24,35 +26,35 @@ if hash ~= '' then
   end
 end
 
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[8]) then
-  return {'full'}
+local now = now_ms()
+if redis.call('ZCARD', KEYS[1]) + redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[9]) then
+  local pace = redis.call('HMGET', KEYS[8], 'at', 'rate')
+  local passed = math.max(0, now - (pace[1] or now)) / 1000
+  return {'full', string.format('%.6f', (pace[2] or 0) * math.exp(-passed / tau))}
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-
-redis.call('HSET', KEYS[3],
+redis.call('HSET', KEYS[4],
   'status', 'queued', 'tenant', ARGV[2], 'model', ARGV[3], 'envelope', ARGV[4], 'metadata', ARGV[6],
-  'created', string.format('%.0f', now), 'deadline', string.format('%.0f', now + ARGV[7]),
-  'attempt', 0, 'tries', 0, 'crashes', 0, 'handoffs', 0, 'fence', 0, 'reason', 'start', 'index', KEYS[5])
-redis.call('SET', KEYS[4], ARGV[5])
+  'created', whole(now), 'deadline', whole(now + ARGV[7]), 'start_by', whole(now + ARGV[8]),
+  'attempt', 0, 'tries', 0, 'crashes', 0, 'handoffs', 0, 'fence', 0, 'reason', 'start', 'index', KEYS[6])
+redis.call('SET', KEYS[5], ARGV[5])
 redis.call('ZADD', KEYS[1], now, id)
-redis.call('ZADD', KEYS[5], 0, id)
+redis.call('ZADD', KEYS[6], 0, id)
 if hash ~= '' then
-  redis.call('SET', KEYS[6], id .. ' ' .. hash)
-  redis.call('HSET', KEYS[3], 'idem', KEYS[6])
+  redis.call('SET', KEYS[7], id .. ' ' .. hash)
+  redis.call('HSET', KEYS[4], 'idem', KEYS[7])
 end
 
 -- Records expire by themselves, index entries don't: each enqueue looks at two of the oldest, so the
 -- index shrinks faster than it grows.
-for _, old in ipairs(redis.call('ZRANGE', KEYS[5], 0, 1)) do
+for _, old in ipairs(redis.call('ZRANGE', KEYS[6], 0, 1)) do
   if redis.call('EXISTS', prefix .. old) == 0 then
-    redis.call('ZREM', KEYS[5], old)
+    redis.call('ZREM', KEYS[6], old)
   end
 end
 
 -- One push is enough: a worker that claims and leaves ripe jobs behind rings again.
-if redis.call('LLEN', KEYS[2]) == 0 then
-  redis.call('LPUSH', KEYS[2], '1')
+if redis.call('LLEN', KEYS[3]) == 0 then
+  redis.call('LPUSH', KEYS[3], '1')
 end
-return {'stored', id, redis.call('HGETALL', KEYS[3])}
+return {'stored', id, redis.call('HGETALL', KEYS[4])}

@@ -1,18 +1,22 @@
--- finish(id, fence, cursor, status, ending, result, log_ttl_ms, record_ttl_ms)
+-- finish(id, fence, cursor, status, ending, result, log_ttl_ms, record_ttl_ms, dead_ttl_ms)
 --   -> 'finished' | 'lost' | 'gone'
 --
 -- Stores a job's ending, which its log already holds at `cursor`, and frees its lease. Repeating it is
 -- harmless. 'lost': a newer attempt has claimed the job (it will find the ending in the log), or the
 -- record holds another ending. 'gone': the job was deleted.
+-- A job that failed because it was found out as the cause of crashes becomes a dead letter.
 --
--- KEYS[1] leases   zset: running jobs
--- KEYS[2] ready    zset: queued jobs
--- KEYS[3] record   hash
--- KEYS[4] request  string: kept as long as the log, so that the job can be run again from it
+-- KEYS[1] leases    zset: running jobs
+-- KEYS[2] ready     zset: queued jobs
+-- KEYS[3] suspects  zset: queued jobs that have crashed
+-- KEYS[4] dead      zset: dead letters by the ms of their ending
+-- KEYS[5] record    hash
+-- KEYS[6] request   string: kept as long as the log, or as the dead letter, so that it can be run again
 -- Also sets the lifetime of the record's idempotency key.
 
-local state = redis.call('HMGET', KEYS[3], 'fence', 'cursor', 'idem', 'unlogged')
-local fence, cursor, idem, unlogged = state[1], state[2], state[3], state[4]
+despite_full_memory()
+local state = redis.call('HMGET', KEYS[5], 'fence', 'cursor', 'idem', 'unlogged', 'poison')
+local fence, cursor, idem, unlogged, poison = state[1], state[2], state[3], state[4], state[5]
 if not fence then
   return 'gone'
 end
@@ -24,16 +28,21 @@ if fence ~= ARGV[2] then
   return 'lost'
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[3], 'status', ARGV[4], 'cursor', ARGV[3], 'ending', ARGV[5], 'result', ARGV[6])
-redis.call('HSETNX', KEYS[3], 'ended', string.format('%.0f', now))
-redis.call('HDEL', KEYS[3], 'owner', 'envelope', 'unlogged')
-redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('PEXPIRE', KEYS[4], ARGV[7])
-redis.call('PEXPIRE', KEYS[3], ARGV[8])
+local now = whole(now_ms())
+local request_ttl, record_ttl = ARGV[7], ARGV[8]
+redis.call('HSET', KEYS[5], 'status', ARGV[4], 'cursor', ARGV[3], 'ending', ARGV[5], 'result', ARGV[6])
+redis.call('HSETNX', KEYS[5], 'ended', now)
+redis.call('HDEL', KEYS[5], 'owner', 'envelope', 'unlogged')
+for i = 1, 3 do
+  redis.call('ZREM', KEYS[i], ARGV[1])
+end
+if poison and ARGV[4] == 'failed' then
+  redis.call('ZADD', KEYS[4], now, ARGV[1])
+  request_ttl, record_ttl = ARGV[9], ARGV[9]
+end
+redis.call('PEXPIRE', KEYS[6], request_ttl)
+redis.call('PEXPIRE', KEYS[5], record_ttl)
 if idem then
-  redis.call('PEXPIRE', idem, ARGV[8])
+  redis.call('PEXPIRE', idem, record_ttl)
 end
 return 'finished'

@@ -11,8 +11,8 @@
 -- Also reads the records of the jobs.
 
 local worker, lease, records = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+despite_full_memory()
+local now = now_ms()
 
 redis.call('ZADD', KEYS[2], now, worker)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[4])

@@ -1,0 +1,166 @@
+"""A job that crashes its workers is found out, and its neighbours are not condemned with it."""
+
+from __future__ import annotations
+
+import pytest
+from given import RESULT, TENANT, claimed, clock_passes, enqueued, failed, lapse, redis_ms, running
+from redis.asyncio import Redis
+
+from tokentail.shared import keys
+from tokentail.shared import queue as queue_module
+from tokentail.shared.claim import Claim
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.queue import Queue
+
+
+async def crash(queue: Queue, redis: Redis, *claims: Claim) -> None:
+    """The worker of these jobs dies, and somebody notices."""
+    for claim in claims:
+        await lapse(redis, claim.job_id)
+    await queue.claim("who-looks", 0)
+
+
+async def suspect(queue: Queue, redis: Redis) -> str:
+    """A job that has crashed once, and waits."""
+    claim = await running(queue, "dead")
+    await crash(queue, redis, claim)
+    return claim.job_id
+
+
+async def waited(redis: Redis) -> None:
+    """Long enough for a suspect to go to a worker that has others."""
+    await clock_passes(redis, await redis_ms(redis) + int(queue_module.GRACE_SECONDS * 1000))
+
+
+async def test_a_suspect_is_given_alone(queue: Queue, redis: Redis) -> None:
+    # Given a suspect and jobs that never crashed
+    bad = await suspect(queue, redis)
+    for _ in range(3):
+        await enqueued(queue)
+    # Then a worker with many slots gets the suspect and nothing else
+    assert [claim.job_id for claim in (await queue.claim("worker", 10)).jobs] == [bad]
+
+
+async def test_two_suspects_go_to_two_workers(queue: Queue, redis: Redis) -> None:
+    claims = [await running(queue, "dead") for _ in range(2)]
+    await crash(queue, redis, *claims)
+    given = [(await queue.claim(f"worker-{n}", 10)).jobs for n in range(2)]
+    assert sorted(claim.job_id for jobs in given for claim in jobs) == sorted(c.job_id for c in claims)
+    assert [len(jobs) for jobs in given] == [1, 1]
+
+
+async def test_a_worker_that_makes_attempts_leaves_a_suspect_to_one_that_makes_none(
+    queue: Queue, redis: Redis
+) -> None:
+    bad = await suspect(queue, redis)
+    other = await enqueued(queue)
+    # When a busy worker claims, it gets what never crashed
+    claims = await queue.claim("busy", 1, running=3)
+    assert [claim.job_id for claim in claims.jobs] == [other.id]
+    # And is told when to look again for the suspect
+    assert claims.wait_seconds is not None
+    assert 0 < claims.wait_seconds <= queue_module.GRACE_SECONDS
+    # And an idle one gets that at once
+    assert (await claimed(queue, "idle")).job_id == bad
+
+
+async def test_when_no_worker_is_idle_a_busy_one_takes_the_suspect(queue: Queue, redis: Redis) -> None:
+    bad = await suspect(queue, redis)
+    await waited(redis)
+    (claim,) = (await queue.claim("busy", 5, running=3)).jobs
+    assert claim.job_id == bad
+
+
+async def test_a_suspect_that_crashes_again_is_found_out(queue: Queue, redis: Redis) -> None:
+    # Given a job that has crashed with one worker, and then alone with a second
+    bad = await suspect(queue, redis)
+    await crash(queue, redis, await claimed(queue, "second"))
+    # Then its next claim says so
+    claim = await claimed(queue, "third")
+    assert (claim.job_id, claim.record.crashes, claim.record.poison) == (bad, 2, True)
+
+
+async def test_who_runs_beside_a_suspect_is_not_blamed_for_its_crash(queue: Queue, redis: Redis) -> None:
+    # Given a busy worker that took a suspect
+    neighbour = await running(queue, "busy")
+    bad = await suspect(queue, redis)
+    await waited(redis)
+    (claim,) = (await queue.claim("busy", 5, running=1)).jobs
+    assert claim.job_id == bad
+    # When it dies, and the neighbour's lease lapses before or after the suspect's
+    await crash(queue, redis, neighbour)
+    await crash(queue, redis, claim)
+    # Then only the suspect is blamed
+    record = await queue.get(TENANT, neighbour.job_id)
+    assert (record.crashes, record.poison, record.reason) == (0, False, "lost")
+    assert (await queue.get(TENANT, bad)).poison
+
+
+async def test_a_crash_in_company_condemns_nobody(queue: Queue, redis: Redis) -> None:
+    # Given a suspect that survived for long enough for others to be claimed beside it
+    bad = await suspect(queue, redis)
+    (claim,) = (await queue.claim("worker", 5)).jobs
+    other = await enqueued(queue)
+    (beside,) = (await queue.claim("worker", 5, running=1)).jobs
+    assert (claim.job_id, beside.job_id) == (bad, other.id)
+    # When their worker dies
+    await crash(queue, redis, claim, beside)
+    # Then both are suspects, and neither is found out
+    for job_id, crashes in ((bad, 2), (other.id, 1)):
+        record = await queue.get(TENANT, job_id)
+        assert (record.crashes, record.poison) == (crashes, False)
+        assert await redis.zscore(keys.SUSPECTS, job_id) is not None
+
+
+async def test_an_owner_that_turns_out_to_be_alive_clears_its_suspect(queue: Queue, redis: Redis) -> None:
+    # Given a suspect that seems to have crashed a second worker
+    await suspect(queue, redis)
+    claim = await claimed(queue, "second")
+    await crash(queue, redis, claim)
+    # When that worker says that it only could not renew
+    await queue.hand_back(claim.job_id, claim.fence, "lost")
+    # Then the job is a suspect as before, no more
+    record = await queue.get(TENANT, claim.job_id)
+    assert (record.crashes, record.poison) == (1, False)
+    assert await redis.zscore(keys.SUSPECTS, claim.job_id) is not None
+    assert await redis.zscore(keys.READY, claim.job_id) is None
+
+
+async def test_a_job_whose_only_crash_was_none_is_no_suspect(queue: Queue, redis: Redis) -> None:
+    claim = await running(queue, "slow")
+    await crash(queue, redis, claim)
+    await queue.hand_back(claim.job_id, claim.fence, "lost")
+    assert await redis.zscore(keys.READY, claim.job_id) == claim.record.created
+    assert await redis.zcard(keys.SUSPECTS) == 0
+
+
+@pytest.mark.parametrize("reason", ["retry", "handoff"])
+async def test_a_suspect_that_is_handed_back_is_still_one(queue: Queue, redis: Redis, reason: str) -> None:
+    await suspect(queue, redis)
+    claim = await claimed(queue, "second")
+    await queue.hand_back(claim.job_id, claim.fence, reason)  # type: ignore[arg-type]
+    assert await redis.zscore(keys.SUSPECTS, claim.job_id) is not None
+
+
+async def test_a_suspect_can_be_cancelled_while_it_waits(queue: Queue, redis: Redis) -> None:
+    bad = await suspect(queue, redis)
+    assert await queue.cancel(TENANT, bad) == "cancelled"
+    assert await redis.zcard(keys.SUSPECTS) == 0
+
+
+async def test_a_job_that_is_found_out_and_fails_becomes_a_dead_letter_with_its_request(
+    queue: Queue, redis: Redis
+) -> None:
+    bad = await suspect(queue, redis)
+    await crash(queue, redis, await claimed(queue, "second"))
+    claim = await claimed(queue, "third")
+    await queue.finish(bad, claim.fence, Cursor(claim.fence, 1), failed("worker_lost"), RESULT)
+    ended = (await queue.get(TENANT, bad)).ended
+    assert await redis.zrange(keys.DEAD, 0, -1, withscores=True) == [(bad.encode(), ended)]
+
+
+async def test_a_suspect_that_completes_is_no_dead_letter(queue: Queue, redis: Redis) -> None:
+    bad = await suspect(queue, redis)
+    claim = await claimed(queue, "second")
+    await queue.finish(bad, claim.fence, Cursor(claim.fence, 1), failed("provider_error"), RESULT)
+    assert await redis.zcard(keys.DEAD) == 0

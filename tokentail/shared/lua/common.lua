@@ -1,0 +1,49 @@
+-- Stands before every script of the control plane: what more than one of them does.
+
+-- Redis's clock, never a host's: leases of all workers are measured by one clock.
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- tostring writes 1.7e+12.
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- A Redis that is out of memory refuses a script's first write if that needs memory, but none of the later
+-- ones (script.c: SCRIPT_WRITE_DIRTY; in 6.2 lua_write_dirty). New jobs are refused then; what keeps and
+-- ends those that run may not be, so it begins with a write that needs none.
+local function despite_full_memory()
+  redis.call('DEL', 'tt:{q}:none')
+end
+
+-- A job that has crashed is a suspect and waits apart, for a worker that runs it alone; one that has been
+-- found out is not run again and needs no such care.
+local function queue_up(ready, suspects, id, record, score)
+  local state = redis.call('HMGET', record, 'crashes', 'poison')
+  if state[1] == '0' or state[2] then
+    redis.call('ZADD', ready, score, id)
+  else
+    -- Never in the past: how long it has waited tells who may take it.
+    redis.call('ZADD', suspects, math.max(score, now_ms()), id)
+  end
+end
+
+-- Ends a queued job: the record gets the ending and a fence for it, and is marked `unlogged` until its log
+-- holds the ending too.
+local function end_in_queue(ready, suspects, id, record, request, status, ending, log_ttl, record_ttl)
+  local state = redis.call('HMGET', record, 'fence', 'idem')
+  local now = now_ms()
+  local fence = whole(math.max(state[1] + 1, now))
+  redis.call('ZREM', ready, id)
+  redis.call('ZREM', suspects, id)
+  redis.call('HSET', record, 'status', status, 'fence', fence, 'cursor', fence .. '-0', 'ending', ending,
+    'ended', whole(now), 'unlogged', '1')
+  redis.call('HDEL', record, 'envelope')
+  redis.call('PEXPIRE', request, log_ttl)
+  redis.call('PEXPIRE', record, record_ttl)
+  if state[2] then
+    redis.call('PEXPIRE', state[2], record_ttl)
+  end
+end
