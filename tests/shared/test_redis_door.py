@@ -49,6 +49,8 @@ from tokentail.stack.redis_server import RedisServer
         # How Redis 6.2 says it of a command within a script.
         ResponseError("Error running script (call to f_0): @user_script:1: @user_script: 1: -OOM command"),
         ResponseError("Command # 1 (LPUSH a b) of pipeline caused error: MISCONF Errors writing"),
+        ResponseError("Command # 1 (LPUSH a b) of pipeline caused error: ('MISCONF Errors writing',)"),
+        ResponseError('Command # 2 (SET a b) of pipeline caused error: ("MISCONF Can\'t write",)'),
         # Somebody is changing the password, here or there.
         AuthenticationError("wrong password"),
     ],
@@ -135,6 +137,25 @@ async def test_a_primary_that_becomes_a_replica_is_away_for_commands_scripts_and
         await client.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
         # Then it is away for all of them
         for deed in (lambda: blocked, queue.ring, lambda: queue.renew("worker", [])):
+            with pytest.raises(StoreUnavailable):
+                await deed()  # type: ignore[operator]
+
+
+async def test_a_primary_that_its_replicas_have_left_is_away_for_commands_scripts_and_pipelines(
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    # Given a primary that takes writes only as long as a replica gets them too
+    server = new_redis_server()
+    async with store.client(server.url) as client:
+        await client.config_set("min-replicas-to-write", 1)
+        queue, logs = Queue(client, Settings(redis_url=server.url)), Logs(client)
+        # When it has none; Then it is away for all of them
+        for deed in (
+            queue.ring,
+            lambda: queue.renew("worker", []),
+            lambda: queue.leave("worker"),
+            lambda: logs.append(new_id(), Cursor(1, 0), b'{"type":"attempt"}', ttl_seconds=1),
+        ):
             with pytest.raises(StoreUnavailable):
                 await deed()  # type: ignore[operator]
 

@@ -21,7 +21,16 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
+from tokentail.shared import redis_url
 from tokentail.shared.errors import ConfigError, StoreUnavailable
+from tokentail.shared.redis_url import SentinelUrl
+from tokentail.shared.sentinel import (
+    NoPrimary,
+    PrimaryConnection,
+    Sentinels,
+    TlsPrimaryConnection,
+    UnknownPrimary,
+)
 
 _T = TypeVar("_T")
 
@@ -39,9 +48,9 @@ AWAY_LIMIT_SECONDS = 1.0
 # A replica that was a primary a moment ago, one that loads its data or one that is full can't store
 # anything now, but may in a moment: for the caller that is the same as being away. UNBLOCKED is what a
 # blocking read is told by a primary that becomes a replica. Redis 6.2 puts a sentence before a script's
-# error, the driver before a pipeline's.
+# error, the driver before a pipeline's, and brackets around it.
 _CANT_NOW = re.compile(
-    r"(?:Command # \d+ .* of pipeline caused error: )?(?:Error running script .*: -)?"
+    r"(?:Command # \d+ .* of pipeline caused error: (?:\(['\"])?)?(?:Error running script .*: -)?"
     r"(?:MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|READONLY|UNBLOCKED|BUSY) ",
     re.DOTALL,
 )
@@ -55,6 +64,9 @@ def pool(
 ) -> ConnectionPool:
     """A pool for `url`; with `connections`, callers wait for one of that many instead of opening more.
 
+    Behind sentinels each new connection leads to whoever is the primary then, also one that the caller
+    makes for itself (`make_connection`).
+
     No command is ever repeated by the driver: after a lost reply only the caller knows whether a repeat
     is harmless. `timeout_seconds=None`: its user bounds each exchange as a whole.
     """
@@ -65,11 +77,24 @@ def pool(
     }
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True
-    if connections is None:
-        return ConnectionPool.from_url(url, **options)
-    return BlockingConnectionPool.from_url(
-        url, max_connections=connections, timeout=timeout_seconds, **options
-    )
+    kind: type[ConnectionPool] = ConnectionPool
+    if connections is not None:
+        kind = BlockingConnectionPool
+        options |= {"max_connections": connections, "timeout": timeout_seconds}
+    if redis_url.is_sentinel(url):
+        return kind(**options, **_to_primary(redis_url.parse_sentinel(url)))
+    return kind.from_url(url, **options)
+
+
+def _to_primary(url: SentinelUrl) -> dict[str, Any]:
+    return {
+        "connection_class": TlsPrimaryConnection if url.hosts.is_tls else PrimaryConnection,
+        "sentinels": Sentinels(url),
+        "db": url.database,
+        "username": url.hosts.username,
+        "password": url.hosts.password,
+        **url.hosts.tls_options,
+    }
 
 
 def client(
@@ -92,6 +117,8 @@ def away_is_unavailable() -> Iterator[None]:
         yield
     except AuthenticationError as error:
         raise StoreUnavailable("Redis refuses the credentials in its URL.") from error
+    except NoPrimary as error:
+        raise StoreUnavailable(f"{error} Try again in a moment.") from error
     except _AWAY as error:
         raise StoreUnavailable(_SENTENCE) from error
     except ResponseError as error:
@@ -121,6 +148,10 @@ async def check(redis: Redis) -> None:
     try:
         with away_is_unavailable():
             info = await redis.info()
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, UnknownPrimary):
+            raise ConfigError(str(error.__cause__)) from None
+        raise
     except ResponseError as error:
         # A database that it does not have, or a user who may not ask.
         raise ConfigError(f"Redis can't be used: {str(error).rstrip('.')}.") from None

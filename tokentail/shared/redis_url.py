@@ -30,6 +30,7 @@ _HIGHEST_PORT = 65535
 
 #: What may follow a `?` where the driver does not read the URL itself. These are the driver's names.
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
+_CERTIFICATES_ARE = ("none", "optional", "required")
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 
@@ -148,6 +149,8 @@ def _many_hosts(url: str, default_port: int, known_options: tuple[str, ...]) -> 
     options = dict(parse_qsl(query))
     if set(options) - set(known_options):
         raise ValueError(f"has an option that is none of {', '.join(known_options)}")
+    if options.get("ssl_cert_reqs", "required") not in _CERTIFICATES_ARE:
+        raise ValueError(f"must have one of {', '.join(_CERTIFICATES_ARE)} as ssl_cert_reqs")
     if "#" in url:
         raise ValueError("must have %23 where a # is meant")
     return ManyHosts(

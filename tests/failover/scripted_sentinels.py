@@ -1,0 +1,70 @@
+"""Sentinels that say what a test wants them to, over the real protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import hiredis
+from sentinels import NAME, port_of
+
+from tokentail.stack.redis_server import RedisServer
+
+
+@dataclass
+class ScriptedSentinel:
+    """Answers SENTINEL MASTER with its `opinion`; `error` instead if there is one; nothing while `silent`."""
+
+    leader: RedisServer
+    epoch: int = 1
+    flags: str = "master"
+    error: str | None = None
+    silent: bool = False
+    #: Every command that it was sent.
+    heard: list[list[str]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        """Refuse connections from now on."""
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = hiredis.Reader(encoding="utf-8")
+        try:
+            while data := await reader.read(4096):
+                commands.feed(data)
+                while (command := commands.gets()) is not False:
+                    self.heard.append(command)
+                    if not self.silent:
+                        writer.write(self._answer(command))
+                        await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    def _answer(self, command: list[str]) -> bytes:
+        if command[0] == "AUTH":
+            return b"+OK\r\n"
+        assert command == ["SENTINEL", "MASTER", NAME]
+        if self.error is not None:
+            return f"-{self.error}\r\n".encode()
+        told = {
+            "name": NAME,
+            "ip": "127.0.0.1",
+            "port": str(port_of(self.leader)),
+            "flags": self.flags,
+            "config-epoch": str(self.epoch),
+        }
+        words = [word for pair in told.items() for word in pair]
+        return f"*{len(words)}\r\n".encode() + b"".join(
+            f"${len(word)}\r\n{word}\r\n".encode() for word in words
+        )
+
+
+def url_of(*sentinels: ScriptedSentinel, options: str = "") -> str:
+    hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+    return f"redis+sentinel://{hosts}/{NAME}/0{options}"

@@ -1,0 +1,193 @@
+"""A primary, its replicas and the sentinels that look after them: real processes on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from processes import Running, until
+
+from tokentail.stack.redis_binary import find_redis
+from tokentail.stack.redis_server import RedisServer
+
+#: What the sentinels call the primary.
+NAME = "mymaster"
+
+#: Silence after which a sentinel calls a server down. As short as two busy cores allow.
+DOWN_MS = 1000
+#: Upper bound of one failover; a failed one is tried again after twice this.
+FAILOVER_MS = 5000
+
+
+class Sentineled:
+    """One primary with replicas, watched by three sentinels of which two decide.
+
+    `primary` and `replicas` are what they were at the start; who leads now is asked with `leader`.
+    """
+
+    def __init__(
+        self, directory: Path, *, replicas: int = 1, sentinels: int = 3, binary: Path | None = None
+    ) -> None:
+        self._binary = find_redis(binary).path
+        self._directory = directory
+        self.servers = [self._server(f"server-{number}") for number in range(1 + replicas)]
+        self.primary, *self.replicas = self.servers
+        self.sentinels: dict[int, Running] = {}
+        self._ports = [_free_port() for _ in range(sentinels)]
+
+    def start(self) -> Sentineled:
+        """Start everything; returns when the sentinels know each other and each replica is up to date."""
+        for server in self.servers:
+            server.start()
+        for replica in self.replicas:
+            self._follow(replica, self.primary)
+        until(lambda: self._online(self.primary) == len(self.replicas), "the replicas follow")
+        for port in self._ports:
+            self.start_sentinel(port)
+        until(self._all_known, "the sentinels know each other and the replicas")
+        return self
+
+    def close(self) -> None:
+        """End every process, stopped ones too."""
+        for sentinel in self.sentinels.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(sentinel.pid, signal.SIGCONT)
+            sentinel.close()
+        for server in self.servers:
+            if server.running:
+                os.kill(server.pid, signal.SIGCONT)
+            server.kill()
+
+    @property
+    def url(self) -> str:
+        """How tokentail finds the primary."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"redis+sentinel://{hosts}/{NAME}/0"
+
+    @property
+    def ports(self) -> list[int]:
+        """Where the sentinels listen."""
+        return list(self._ports)
+
+    def start_sentinel(self, port: int) -> Running:
+        """Start one sentinel as if for the first time."""
+        config = self._directory / f"sentinel-{port}.conf"
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {self._directory}\n"
+            f"sentinel monitor {NAME} 127.0.0.1 {port_of(self.primary)} {len(self._ports) // 2 + 1}\n"
+            f"sentinel down-after-milliseconds {NAME} {DOWN_MS}\n"
+            f"sentinel failover-timeout {NAME} {FAILOVER_MS}\n"
+        )
+        sentinel = Running([str(self._binary), str(config), "--sentinel"])
+        sentinel.wait_for(r"\+monitor master")
+        self.sentinels[port] = sentinel
+        return sentinel
+
+    # What goes wrong
+
+    def fail_over(self) -> None:
+        """Ask for a failover while all is well, as an operator does."""
+        with self.ask_sentinel() as sentinel:
+            sentinel.execute_command("SENTINEL", "FAILOVER", NAME)
+
+    def until_another_leads(self, than: RedisServer) -> RedisServer:
+        """Wait for a failover to be over, for all sentinels; who leads now."""
+        until(
+            lambda: all(self._named(port) not in (None, port_of(than)) for port in self._alive()),
+            "the sentinels agree on another primary",
+        )
+        return self.leader()
+
+    def until_follows(self, server: RedisServer) -> None:
+        """Wait until a server is a replica, up to date."""
+        until(lambda: self._is_replica(server), "the server is a replica")
+
+    # Asking
+
+    def leader(self) -> RedisServer:
+        """Who leads by what the first sentinel that lives says."""
+        named = self._named(self._alive()[0])
+        return next(server for server in self.servers if port_of(server) == named)
+
+    @contextlib.contextmanager
+    def ask_sentinel(self, port: int | None = None) -> Iterator[Any]:
+        """A client of a sentinel."""
+        with redis.Redis(port=port or self._alive()[0], socket_timeout=5, decode_responses=True) as client:
+            yield client
+
+    def _alive(self) -> list[int]:
+        return [port for port, sentinel in self.sentinels.items() if sentinel.process.poll() is None]
+
+    def _named(self, port: int) -> int | None:
+        with self.ask_sentinel(port) as sentinel:
+            address = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        return int(address[1]) if address else None
+
+    def _all_known(self) -> bool:
+        return all(self._knows_all(port) for port in self._ports)
+
+    def _knows_all(self, port: int) -> bool:
+        with self.ask_sentinel(port) as sentinel:
+            others = sentinel.execute_command("SENTINEL", "SENTINELS", NAME)
+            replicas = sentinel.execute_command("SENTINEL", "REPLICAS", NAME)
+        return (
+            len(others) == len(self._ports) - 1
+            and len(replicas) == len(self.replicas)
+            and all("master-link-status" in replica and _flags(replica) == ["slave"] for replica in replicas)
+        )
+
+    # Servers
+
+    def _server(self, name: str) -> RedisServer:
+        return RedisServer(self._directory / name, port=0, binary=self._binary)
+
+    def _follow(self, replica: RedisServer, primary: RedisServer) -> None:
+        for server in (replica, primary):
+            with client_of(server) as client:
+                # Or a replica waits five seconds for others that might want the same.
+                client.config_set("repl-diskless-sync-delay", 0)
+        with client_of(replica) as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", port_of(primary))
+
+    def _online(self, server: RedisServer) -> int:
+        with client_of(server) as client:
+            told = client.info("replication")
+        states = (
+            value for name, value in told.items() if name.startswith("slave") and isinstance(value, dict)
+        )
+        return sum(state["state"] == "online" for state in states)
+
+    def _is_replica(self, server: RedisServer) -> bool:
+        try:
+            with client_of(server) as client:
+                told = client.info("replication")
+        except redis.RedisError:
+            return False
+        return told["role"] == "slave" and told["master_link_status"] == "up"
+
+
+def client_of(server: RedisServer) -> Any:
+    """A client of exactly this server, whatever its role."""
+    return redis.Redis.from_url(server.url, socket_timeout=5, decode_responses=True)
+
+
+def port_of(server: RedisServer) -> int:
+    return int(server.url.rpartition(":")[2].partition("/")[0])
+
+
+def _flags(replica: Any) -> list[str]:
+    # The reply is a list of names and values; a mapping where the driver knows the command.
+    told = replica if isinstance(replica, dict) else dict(zip(replica[::2], replica[1::2], strict=True))
+    return str(told["flags"]).split(",")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,362 @@
+"""A connection leads to the primary that the sentinels name, if it can be believed and is one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from given import eventually
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+from scripted_sentinels import ScriptedSentinel, url_of
+from sentinels import client_of, port_of
+
+from tokentail.shared import redis as store
+from tokentail.shared.errors import ConfigError, StoreUnavailable
+from tokentail.shared.queue import Queue
+from tokentail.shared.redis_url import Address
+from tokentail.shared.sentinel import NoPrimary, Opinion, UnknownPrimary, choose
+from tokentail.shared.settings import Settings
+from tokentail.stack.redis_server import RedisServer
+
+OLD, NEW = Address("old", 6379), Address("new", 6379)
+UNKNOWN = RedisError("No such master with that name")
+AWAY = NoPrimary("refused")
+
+
+# Whom to believe
+
+
+def test_the_newest_epoch_counts_whoever_speaks_first() -> None:
+    assert choose("p", [Opinion(OLD, 1, False), Opinion(NEW, 2, False)], asked=3) == NEW
+    assert choose("p", [Opinion(NEW, 2, False), Opinion(OLD, 1, False)], asked=3) == NEW
+
+
+def test_one_sentinel_that_is_left_is_believed() -> None:
+    assert choose("p", [AWAY, Opinion(OLD, 1, False), AWAY], asked=3) == OLD
+
+
+def test_a_sentinel_that_has_yet_to_learn_the_name_does_not_count() -> None:
+    assert choose("p", [UNKNOWN, UNKNOWN, Opinion(OLD, 1, False)], asked=3) == OLD
+
+
+def test_a_primary_is_down_when_all_that_are_up_to_date_say_so() -> None:
+    assert choose("p", [Opinion(NEW, 2, True), Opinion(NEW, 2, False)], asked=3) == NEW
+    with pytest.raises(NoPrimary, match="is down"):
+        choose("p", [Opinion(NEW, 2, True), Opinion(OLD, 1, False), Opinion(NEW, 2, True)], asked=3)
+
+
+@pytest.mark.parametrize("answers", [[UNKNOWN, UNKNOWN, AWAY], [UNKNOWN] * 3])
+def test_a_name_that_most_sentinels_do_not_know_is_wrong(answers: list[RedisError]) -> None:
+    with pytest.raises(UnknownPrimary, match="'my-primary'"):
+        choose("my-primary", answers, asked=3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([AWAY, AWAY, AWAY], "No sentinel of Redis answers"),
+        ([AWAY, AWAY, UNKNOWN], "refuse to tell"),
+        ([AWAY, RedisError("NOAUTH Authentication required."), AWAY], "refuse to tell"),
+    ],
+)
+def test_few_that_answer_no_good_prove_nothing(answers: list[RedisError], said: str) -> None:
+    with pytest.raises(NoPrimary, match=said) as nowhere:
+        choose("p", answers, asked=3)
+    assert not isinstance(nowhere.value, UnknownPrimary)
+
+
+# Asking them
+
+
+async def port_met_by(redis: Redis) -> int:
+    """Which server answers."""
+    with store.away_is_unavailable():
+        return int((await redis.config_get("port"))["port"])
+
+
+@pytest.mark.parametrize("connections", [None, 2])
+async def test_a_primary_is_found_by_its_name(
+    three_sentinels: list[ScriptedSentinel], redis_server: RedisServer, connections: int | None
+) -> None:
+    async with store.client(url_of(*three_sentinels), connections=connections) as redis:
+        assert await port_met_by(redis) == port_of(redis_server)
+
+
+async def test_a_dead_sentinel_and_one_that_hangs_are_done_without(
+    three_sentinels: list[ScriptedSentinel], redis_server: RedisServer
+) -> None:
+    three_sentinels[0].stop()
+    three_sentinels[1].silent = True
+    async with store.client(url_of(*three_sentinels)) as redis:
+        assert await port_met_by(redis) == port_of(redis_server)
+
+
+async def test_the_database_of_the_url_is_used(three_sentinels: list[ScriptedSentinel]) -> None:
+    url = url_of(*three_sentinels)
+    async with store.client(f"{url[:-1]}3") as third, store.client(url) as first:
+        await third.set("where", "3")
+        assert await first.get("where") is None
+        await third.delete("where")
+
+
+async def test_sentinels_get_their_own_credentials_and_never_the_primarys(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given a primary with a password, and sentinels with another
+    primary = new_redis_server()
+    with client_of(primary) as client:
+        client.execute_command("ACL", "SETUSER", "ours", "on", ">primarys", "~*", "+@all")
+        client.config_set("requirepass", "somebody-elses")
+    for sentinel in three_sentinels:
+        sentinel.leader = primary
+    url = url_of(*three_sentinels, options="?sentinel_username=watch&sentinel_password=sentinels")
+    url = url.replace("://", "://ours:primarys@")
+    # When a client connects; Then both let it in
+    async with store.client(url) as redis:
+        assert await port_met_by(redis) == port_of(primary)
+    assert ["AUTH", "watch", "sentinels"] in three_sentinels[0].heard
+    assert "primarys" not in str([sentinel.heard for sentinel in three_sentinels])
+
+
+async def test_without_a_sentinel_redis_is_away_and_says_why(three_sentinels: list[ScriptedSentinel]) -> None:
+    for sentinel in three_sentinels:
+        sentinel.stop()
+    async with store.client(url_of(*three_sentinels)) as redis:
+        with pytest.raises(StoreUnavailable, match=r"^No sentinel of Redis answers\."):
+            await port_met_by(redis)
+        with pytest.raises(StoreUnavailable):
+            await store.check(redis)
+
+
+async def test_a_primary_that_no_sentinel_knows_is_refused_at_start_and_awaited_later(
+    three_sentinels: list[ScriptedSentinel],
+) -> None:
+    # Given sentinels that look after something else
+    for sentinel in three_sentinels:
+        sentinel.error = "ERR No such master with that name"
+    async with store.client(url_of(*three_sentinels)) as redis:
+        # When a process starts; Then it says which name is wrong
+        with pytest.raises(ConfigError, match=r"know no primary called 'mymaster'\.$"):
+            await store.check(redis)
+        # And to one that runs it is just away, for somebody may be setting the sentinels up anew
+        with pytest.raises(StoreUnavailable):
+            await port_met_by(redis)
+        for sentinel in three_sentinels:
+            sentinel.error = None
+        await eventually(lambda: _answers(redis))
+
+
+async def test_a_redis_that_is_no_sentinel_is_told_from_one_that_is_away(redis_url: str) -> None:
+    host = redis_url.removeprefix("redis://").removesuffix("/0")
+    async with store.client(f"redis+sentinel://{host}/mymaster") as redis:
+        with pytest.raises(StoreUnavailable, match="refuse to tell"):
+            await port_met_by(redis)
+
+
+async def test_a_crowd_that_reconnects_asks_once(three_sentinels: list[ScriptedSentinel]) -> None:
+    # Given many connections
+    async with store.client(url_of(*three_sentinels)) as redis:
+        # When all are made at the same moment
+        await asyncio.gather(*(redis.blpop(["nothing"], timeout=0.1) for _ in range(30)))  # type: ignore[misc]
+        assert len(redis.connection_pool._available_connections) == 30
+    # Then the sentinels were not asked for each of them
+    assert 1 <= len(three_sentinels[0].heard) < 10
+
+
+async def test_a_caller_that_gives_up_leaves_nothing_behind(
+    three_sentinels: list[ScriptedSentinel],
+) -> None:
+    # Given sentinels that hang
+    for sentinel in three_sentinels:
+        sentinel.silent = True
+    async with store.client(url_of(*three_sentinels)) as redis:
+        asking = asyncio.create_task(redis.ping())
+        await eventually(lambda: three_sentinels[0].heard)
+        # When the caller is cancelled
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        # Then the next one is served
+        for sentinel in three_sentinels:
+            sentinel.silent = False
+        assert await redis.ping()
+
+
+async def _answers(redis: Redis) -> bool:
+    try:
+        await port_met_by(redis)
+    except StoreUnavailable:
+        return False
+    return True
+
+
+# Believing no one
+
+
+async def test_a_replica_is_no_primary_whatever_the_sentinels_say(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given sentinels that have not noticed a demotion
+    demoted = new_redis_server()
+    with client_of(demoted) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    for sentinel in three_sentinels:
+        sentinel.leader = demoted
+    async with store.client(url_of(*three_sentinels)) as redis:
+        # When a client connects; Then it is not given a server that would take no write
+        with pytest.raises(StoreUnavailable, match="is a replica"):
+            await redis_says(redis)
+        # And when they notice, it finds the new one by itself
+        primary = new_redis_server()
+        for sentinel in three_sentinels:
+            sentinel.leader = primary
+        await eventually(lambda: _answers(redis))
+        assert await port_met_by(redis) == port_of(primary)
+
+
+async def redis_says(redis: Redis) -> None:
+    with store.away_is_unavailable():
+        await redis.ping()
+
+
+async def test_a_user_who_may_not_ask_for_the_role_is_served(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    primary = new_redis_server()
+    with client_of(primary) as client:
+        client.execute_command("ACL", "SETUSER", "few", "on", ">pass", "~*", "+@all", "-@dangerous")
+    for sentinel in three_sentinels:
+        sentinel.leader = primary
+    async with store.client(url_of(*three_sentinels).replace("://", "://few:pass@")) as redis:
+        assert await redis.set("a", "b")
+
+
+async def test_a_frozen_server_does_not_keep_one_that_waits_for_ever(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given a primary that takes connections and says nothing
+    frozen = new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = frozen
+    os.kill(frozen.pid, signal.SIGSTOP)
+    # When somebody connects who bounds nothing himself; Then he is told
+    connection = store.pool(url_of(*three_sentinels), timeout_seconds=None).make_connection()
+    try:
+        with pytest.raises(StoreUnavailable), store.away_is_unavailable():
+            await connection.connect()
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    assert not connection.is_connected
+
+
+# Leaving one that leads no more
+
+
+async def leave(old: RedisServer, new: RedisServer) -> None:
+    """Demote a server by hand: unlike sentinels, this leaves its clients connected."""
+    with client_of(old) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", port_of(new))
+
+
+async def cut_off(old: RedisServer, new: RedisServer) -> None:
+    """Let its replicas leave a primary that writes nothing without them."""
+    with client_of(old) as client:
+        client.config_set("min-replicas-to-write", 1)
+
+
+@pytest.mark.parametrize("happens", [leave, cut_off])
+async def test_a_script_that_is_refused_by_a_former_primary_finds_the_new_one(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer], happens
+) -> None:
+    # Given a queue on a primary
+    old, new = new_redis_server(), new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = old
+    async with store.client(url_of(*three_sentinels)) as redis:
+        queue = Queue(redis, Settings(redis_url="redis://unused"))
+        await queue.renew("worker", [])
+        # When another server leads, and the old one stays connected
+        await happens(old, new)
+        for sentinel in three_sentinels:
+            sentinel.leader, sentinel.epoch = new, 2
+        # Then the old one's refusal is not repeated for ever
+        with pytest.raises(StoreUnavailable):
+            await queue.renew("worker", [])
+        await eventually(lambda: _renews(queue))
+        assert await port_met_by(redis) == port_of(new)
+
+
+async def _renews(queue: Queue) -> bool:
+    try:
+        await queue.renew("worker", [])
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def test_a_connection_of_ones_own_finds_the_new_one_too(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given a raw connection, as the appender and the reader of the logs have one
+    old, new = new_redis_server(), new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = old
+    connection = store.pool(url_of(*three_sentinels)).make_connection()
+    await connection.connect()
+    # When its server is demoted and it writes
+    await leave(old, new)
+    for sentinel in three_sentinels:
+        sentinel.leader, sentinel.epoch = new, 2
+    await connection.send_command("SET", "a", "b")
+    with pytest.raises(ResponseError):
+        await connection.read_response()
+    # Then it is disconnected, which its owner notices, and leads to the new primary next time
+    assert not connection.is_connected
+    await eventually(lambda: _connected(connection))
+    assert connection.port == port_of(new)
+    await connection.disconnect()
+
+
+async def _connected(connection) -> bool:
+    try:
+        with store.away_is_unavailable():
+            await connection.connect()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def test_idle_connections_leave_a_frozen_primary_once_one_has_heard_of_another(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given a pool with five connections to a primary
+    old, new = new_redis_server(), new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = old
+    pool = store.pool(url_of(*three_sentinels), timeout_seconds=60)
+    taken = [await pool.get_connection() for _ in range(5)]
+    for connection in taken:
+        await pool.release(connection)
+    # When it freezes, and one connection learns that another leads
+    os.kill(old.pid, signal.SIGSTOP)
+    for sentinel in three_sentinels:
+        sentinel.leader, sentinel.epoch = new, 2
+    await eventually(lambda: _connected_anew(taken[0], port_of(new)))
+    # Then nobody has to find out again by waiting for the frozen one
+    async with Redis(connection_pool=pool) as redis:
+        ports = [await port_met_by(redis) for _ in range(5)]
+        assert ports == [port_of(new)] * 5
+        again = [await pool.get_connection() for _ in range(5)]
+        assert {connection.port for connection in again} == {port_of(new)}
+        for connection in again:
+            await pool.release(connection)
+    await pool.disconnect()
+
+
+async def _connected_anew(connection, port: int) -> bool:
+    await connection.disconnect()
+    return await _connected(connection) and connection.port == port
