@@ -21,6 +21,7 @@ from tokentail.shared import redis as store
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.claim import Claim, Claims, Held
 from tokentail.shared.cursor import Cursor
+from tokentail.shared.durable import Durable
 from tokentail.shared.errors import IdempotencyConflict, JobNotFound, QueueFull
 from tokentail.shared.fold import Result
 from tokentail.shared.job import Record, fields_of
@@ -66,14 +67,16 @@ class Queue:
         self._record_ttl_ms = int(settings.record_ttl_seconds * 1000)
         self._dead_ttl_ms = int(settings.dead_ttl_seconds * 1000)
         self._lease_ms = int(settings.lease_seconds * 1000)
-        self._enqueue = store.script(redis, "common", "enqueue")
+        # What somebody is told of for good: that there is a job, how it ended, that it is gone.
+        durable = Durable(redis, settings.wait_replicas)
+        self._enqueue = durable.script("common", "enqueue")
         self._claim = store.script(redis, "common", "claim")
         self._renew = store.script(redis, "common", "renew")
-        self._finish = store.script(redis, "common", "finish")
+        self._finish = durable.script("common", "finish")
         self._handback = store.script(redis, "common", "handback")
-        self._cancel = store.script(redis, "common", "cancel")
+        self._cancel = durable.script("common", "cancel")
         self._expire = store.script(redis, "common", "expire")
-        self._delete = store.script(redis, "common", "delete")
+        self._delete = durable.script("common", "delete")
 
     # For the API
 
