@@ -56,7 +56,7 @@ RUN_RULES: tuple[RunRule, ...] = (
     queues.dead_letters_have_failed,
     queues.one_bell_at_most,
     fates.one_submission_is_one_job,
-    fates.nobody_gets_an_odd_answer,
+    fates.nothing_odd_is_seen,
 )
 
 

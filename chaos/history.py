@@ -50,6 +50,8 @@ class Follower:
     seen: list[Entry] = field(default_factory=list)
     #: It was told that nothing more comes: by the ending, or by 204.
     finished: bool = False
+    #: It came back until it was told so.
+    stays: bool = False
 
 
 @dataclass
@@ -129,8 +131,8 @@ class History:
     queues: list[Queue] = field(default_factory=list)
     provider: Provider = field(default_factory=Provider)
     incidents: list[Incident] = field(default_factory=list)
-    #: Answers of the API that no client should ever get, as sentences.
-    odd_answers: list[str] = field(default_factory=list)
+    #: What no client and no operator should ever see, as sentences.
+    oddities: list[str] = field(default_factory=list)
 
     def submission_of(self, job: Job) -> Submission | None:
         """What asked for a job: by an answer that named it, or by the name in its metadata."""

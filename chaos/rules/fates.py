@@ -130,6 +130,6 @@ def deploys_hand_over(history: History, job: Job) -> Iterator[str]:
         yield "it was handed over and no worker was told to stop"
 
 
-def nobody_gets_an_odd_answer(history: History) -> Iterator[str]:
-    """Whatever is broken, a client gets an answer that the protocol knows."""
-    yield from history.odd_answers
+def nothing_odd_is_seen(history: History) -> Iterator[str]:
+    """Whatever is broken, a client gets an answer that the protocol knows, and what is told to stop stops."""
+    yield from history.oddities

@@ -70,12 +70,15 @@ def views_are_dense(_: History, job: Job) -> Iterator[str]:
 
 
 def followers_come_to_the_same(_: History, job: Job) -> Iterator[str]:
-    """A follower that obeyed `attempt` and `reset` to the end has what the log comes to."""
+    """Who keeps following is told the ending, and then has, if it obeyed `attempt` and `reset`, what the log
+    comes to."""
     if not job.exists:
         return
     truth = folded(job.log)
     for follower in job.followers:
         if not follower.finished:
+            if follower.stays:
+                yield f"{follower.name} kept coming back and was never told the ending"
             continue
         view = folded(follower.seen)
         if view.ending is None:

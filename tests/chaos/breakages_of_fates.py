@@ -96,6 +96,6 @@ def _(history: History) -> None:
     log[4] = altered(log[4], reason="handoff")
 
 
-@breaks("nobody_gets_an_odd_answer", "a client got a 500")
+@breaks("nothing_odd_is_seen", "a client got a 500")
 def _(history: History) -> None:
-    history.odd_answers.append("GET /v1/jobs/… was answered 500")
+    history.oddities.append("GET /v1/jobs/… was answered 500")

@@ -226,6 +226,11 @@ def _(history: History) -> None:
     del survivor(history).followers[0].seen[-1]
 
 
+@breaks("followers_come_to_the_same", "a follower that never gives up waits for the ending for ever")
+def _(history: History) -> None:
+    survivor(history).followers[1].stays = True
+
+
 @breaks("followers_come_to_the_same", "a follower got nothing after a reset")
 def _(history: History) -> None:
     survivor(history).followers[0].seen.append(RESET)

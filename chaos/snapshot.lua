@@ -1,0 +1,25 @@
+-- snapshot(ready, suspects, leases, dead, bell, workers, index prefix, record prefix)
+--   -> {ready, suspects, leases, dead, bell length, workers, {tenant, {job, ...}, ...}, {job, fields, ...}}
+--
+-- The whole control plane at one moment, without its texts. All names are arguments: a checker walks every
+-- key there is, which no script of the product may do.
+
+local function members(key) return redis.call('ZRANGE', key, 0, -1) end
+
+local indexes, records = {}, {}
+for _, key in ipairs(redis.call('KEYS', ARGV[7] .. '*')) do
+  indexes[#indexes + 1] = key:sub(#ARGV[7] + 1)
+  indexes[#indexes + 1] = members(key)
+end
+for _, key in ipairs(redis.call('KEYS', ARGV[8] .. '*')) do
+  local fields = redis.call('HMGET', key, 'status', 'tenant', 'fence', 'attempt', 'crashes')
+  local flat = {}
+  for i, name in ipairs({'status', 'tenant', 'fence', 'attempt', 'crashes'}) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = fields[i] or ''
+  end
+  records[#records + 1] = key:sub(#ARGV[8] + 1)
+  records[#records + 1] = flat
+end
+return {members(ARGV[1]), members(ARGV[2]), members(ARGV[3]), members(ARGV[4]),
+  redis.call('LLEN', ARGV[5]), members(ARGV[6]), indexes, records}
