@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from tokentail.shared import redis as store
 from tokentail.shared.log import Logs
+from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
@@ -33,5 +34,6 @@ def queue(redis: Redis, settings: Settings) -> Queue:
 
 
 @pytest.fixture
-def logs(redis: Redis) -> Logs:
-    return Logs(redis)
+async def logs(redis_url: str) -> AsyncIterator[Logs]:
+    async with OneServer(redis_url) as plane:
+        yield Logs(plane)

@@ -11,14 +11,14 @@ import orjson
 
 from tokentail.api.tail import Follower
 from tokentail.api.tails import Tails
-from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.planes import data_plane
 
 
 @asynccontextmanager
 async def tails_at(url: str) -> AsyncIterator[Tails]:
-    async with store.client(url) as commands:
-        tails = Tails(store.pool(url), commands)
+    async with data_plane(url) as plane:
+        tails = Tails(plane)
         reader = asyncio.create_task(tails.run())
         try:
             yield tails

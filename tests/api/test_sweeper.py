@@ -21,6 +21,7 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
+from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
@@ -140,10 +141,10 @@ async def test_a_silent_job_that_runs_is_left_alone(
 
 async def test_a_sweeper_outlives_redis(new_redis_server: Callable[..., RedisServer], logs: Logs) -> None:
     server = new_redis_server()
-    async with store.client(server.url) as client:
+    async with store.client(server.url) as client, OneServer(server.url) as plane:
         queue = Queue(client, Settings(redis_url=server.url))
         record = await enqueued(queue)
-        async with sweeping(server.url, queue, Logs(client), ping_seconds=0.05) as tails:
+        async with sweeping(server.url, queue, Logs(plane), ping_seconds=0.05) as tails:
             follower = Client(tails, record.id)
             # Given a Redis that is gone while logs are silent
             server.kill()

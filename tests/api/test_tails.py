@@ -12,7 +12,7 @@ from following import Client, tails_at
 from given import attempt, completed, delta, eventually, failed, written
 from redis.asyncio import Redis
 
-from tokentail.api import tails as tails_module
+from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
 from tokentail.shared import events, keys
 from tokentail.shared import redis as store
@@ -108,7 +108,7 @@ async def test_a_log_that_does_not_exist_yet_is_followed_from_its_first_entry(
 async def test_a_log_longer_than_a_page_is_read_to_its_end(
     tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tails_module, "PAGE", 4)
+    monkeypatch.setattr(reader_module, "PAGE", 4)
     job_id = new_id()
     log = [attempt(), *WORDS, completed()]
     assert len(log) % 4 == 0
@@ -171,7 +171,8 @@ async def test_a_reader_that_was_woken_for_a_new_log_is_left_in_peace_then(
         clients.append(Client(tails, new_id()))
         await eventually(lambda: clients[-1].follower.tail.is_loaded)
     # Then nobody goes on waking it
-    await eventually(lambda: tails._nudging is None or tails._nudging.done(), within=2)
+    (reader,) = tails._readers
+    await eventually(lambda: reader._nudging is None or reader._nudging.done(), within=2)
     for client in clients:
         await client.gone()
 

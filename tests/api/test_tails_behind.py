@@ -17,6 +17,7 @@ from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 from tokentail.shared.log import PAGE
+from tokentail.shared.one_server import OneServer
 
 FENCE = 1_763_881_234_567
 
@@ -36,8 +37,14 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def tails(redis: Redis, redis_url: str) -> Tails:
-    return Tails(store.pool(redis_url), redis)
+async def plane(redis_url: str) -> AsyncIterator[OneServer]:
+    async with OneServer(redis_url) as made:
+        yield made
+
+
+@pytest.fixture
+def tails(plane: OneServer) -> Tails:
+    return Tails(plane)
 
 
 @asynccontextmanager
@@ -102,7 +109,8 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
     # Given a read that was answered, and then somebody who has seen a newer entry elsewhere
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await loaded(tails, job_id)
-    ask, came = tails._ask, []
+    (reader,) = tails._readers
+    ask, came = reader._ask, []
 
     async def ask_then_let_somebody_come(*question, **options):
         answer = await ask(*question, **options)
@@ -112,7 +120,7 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
             came.append((follower, asyncio.create_task(follower.next())))
         return answer
 
-    monkeypatch.setattr(tails, "_ask", ask_then_let_somebody_come)
+    monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
     tails.follow(new_id(), START, _no_abort)
     async with reading(tails):
         await eventually(lambda: came and came[0][0].tail.is_loaded)
@@ -145,19 +153,19 @@ async def test_an_unknown_cursor_is_reset_also_where_the_ending_fills_a_page(
 
 
 async def test_followers_of_new_logs_do_not_keep_the_others_waiting(
-    redis: Redis, redis_url: str, job_id: str
+    tails: Tails, redis: Redis, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a process to which somebody comes, for another log, during each read
-    class Busy(Tails):
-        newest: Follower | None = None
+    (reader,) = tails._readers
+    take, newest = reader._take, []
 
-        def _take(self, *answer):
-            if self.newest is not None:
-                self.leave(self.newest)
-            self.newest = self.follow(new_id(), START, _no_abort)
-            return super()._take(*answer)
+    def let_somebody_come(*answer):
+        if newest:
+            tails.leave(newest.pop())
+        newest.append(tails.follow(new_id(), START, _no_abort))
+        return take(*answer)
 
-    tails = Busy(store.pool(redis_url), redis)
+    monkeypatch.setattr(reader, "_take", let_somebody_come)
     follower = tails.follow(job_id, START, _no_abort)
     async with reading(tails):
         await eventually(lambda: follower.tail.is_loaded)

@@ -23,6 +23,7 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import ConfigError, StoreUnavailable
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
+from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
@@ -86,8 +87,8 @@ async def test_while_redis_is_down_everything_says_unavailable_and_then_works_ag
 ) -> None:
     # Given clients that have talked to Redis
     server = new_redis_server()
-    async with store.client(server.url) as client:
-        queue, logs = Queue(client, Settings(redis_url=server.url)), Logs(client)
+    async with store.client(server.url) as client, OneServer(server.url) as plane:
+        queue, logs = Queue(client, Settings(redis_url=server.url)), Logs(plane)
         record, _ = await queue.enqueue(TENANT, chat(), None)
         # When it is gone
         server.kill()
@@ -146,9 +147,9 @@ async def test_a_primary_that_its_replicas_have_left_is_away_for_commands_script
 ) -> None:
     # Given a primary that takes writes only as long as a replica gets them too
     server = new_redis_server()
-    async with store.client(server.url) as client:
+    async with store.client(server.url) as client, OneServer(server.url) as plane:
         await client.config_set("min-replicas-to-write", 1)
-        queue, logs = Queue(client, Settings(redis_url=server.url)), Logs(client)
+        queue, logs = Queue(client, Settings(redis_url=server.url)), Logs(plane)
         # When it has none; Then it is away for all of them
         for deed in (
             queue.ring,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from tokentail.shared import tasks
 
@@ -37,3 +38,33 @@ async def test_how_a_task_ended_is_nobodys_concern_any_more() -> None:
     await tasks.end(task)
     await tasks.end()
     assert isinstance(task.exception(), ValueError)
+
+
+async def test_tasks_have_ended_also_when_whoever_ends_them_is_cancelled_meanwhile() -> None:
+    # Given a task that needs a moment to clean up, and somebody who ends it
+    cleaning, may_end = asyncio.Event(), asyncio.Event()
+
+    async def careful() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cleaning.set()
+            while not may_end.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await may_end.wait()
+            raise
+
+    task = asyncio.create_task(careful())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(tasks.end(task))
+    await cleaning.wait()
+    # When that one is cancelled, twice
+    for _ in range(2):
+        ending.cancel()
+        await asyncio.sleep(0)
+    # Then it does not go before the task has
+    assert not ending.done()
+    may_end.set()
+    await asyncio.wait([ending])
+    assert ending.cancelled()
+    assert task.cancelled()

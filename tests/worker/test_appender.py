@@ -17,7 +17,7 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import Superseded
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Entry
-from tokentail.worker import appender as appender_module
+from tokentail.worker import lane as lane_module
 from tokentail.worker.writer import Writer
 
 
@@ -71,7 +71,7 @@ async def test_what_accumulates_goes_out_together(at: Desk) -> None:
 async def test_more_than_one_flush_may_carry_is_carried_by_several(
     at: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appender_module, "BATCH", 7)
+    monkeypatch.setattr(lane_module, "BATCH", 7)
     writers = [await at.begin(fence=FENCE + n) for n in range(3)]
     for writer in writers:
         say(writer, range(30))
@@ -235,7 +235,9 @@ async def test_a_fenced_writer_does_not_disturb_those_it_shares_a_flush_with(at:
 async def test_a_log_deleted_as_its_writer_was_asked_about_is_not_made_again(at: Desk) -> None:
     # Given a writer in doubt, whose job is deleted while Redis is asked how far its log goes
     writer, other = await at.begin(), await at.begin()
-    ask = at.appender._last_entries
+    lane = writer.lane
+    assert lane is not None
+    ask = lane._last_entries
 
     async def meanwhile(writers: list[Writer]) -> list[Entry | None]:
         if writer in writers:
@@ -244,8 +246,8 @@ async def test_a_log_deleted_as_its_writer_was_asked_about_is_not_made_again(at:
         at.appender.close(writer)
         return answers
 
-    at.appender._last_entries = meanwhile  # type: ignore[method-assign]
-    at.appender._doubt([writer])
+    lane._last_entries = meanwhile  # type: ignore[method-assign]
+    lane.doubt([writer])
     # When the appender goes on
     say(other, "x")
     await other.flushed()

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from tokentail.shared import redis as store
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
+from tokentail.shared.planes import data_plane
 from tokentail.worker.appender import Appender
 from tokentail.worker.writer import Writer
 
@@ -37,10 +38,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(url: str, look_url: str | None = None) -> AsyncIterator[Desk]:
-    async with store.client(url) as client, store.client(look_url or url) as look:
-        logs = Logs(client)
-        appender = Appender(store.pool(url, timeout_seconds=None), logs)
+async def desk(url: str, look_url: str | None = None, **options: float) -> AsyncIterator[Desk]:
+    async with data_plane(url) as plane, store.client(look_url or url) as look:
+        logs = Logs(plane)
+        appender = Appender(plane, logs, **options)
         running = asyncio.create_task(appender.run())
         try:
             yield Desk(appender, logs, look)

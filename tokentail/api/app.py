@@ -29,6 +29,7 @@ from tokentail.shared import tasks
 from tokentail.shared.errors import StoreUnavailable, TokentailError
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
+from tokentail.shared.planes import data_plane
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
@@ -82,10 +83,9 @@ def create_app(
 @asynccontextmanager
 async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Context]:
     redis = store.client(settings.redis_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
-    log_redis = store.client(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
-    queue, logs = Queue(redis, settings), Logs(log_redis)
-    tails = Tails(store.pool(settings.log_url), log_redis)
-    context = Context(settings, models, redis, log_redis, queue, logs, tails)
+    plane = data_plane(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
+    queue, logs, tails = Queue(redis, settings), Logs(plane), Tails(plane)
+    context = Context(settings, models, redis, plane, queue, logs, tails)
     helpers = [
         asyncio.create_task(tails.run()),
         asyncio.create_task(Sweeper(tails, queue, logs, settings).run()),
@@ -97,7 +97,7 @@ async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Conte
     finally:
         await tasks.end(*helpers)
         await redis.aclose()
-        await log_redis.aclose()
+        await plane.aclose()
 
 
 def _must_not_end(helper: asyncio.Task[None]) -> None:

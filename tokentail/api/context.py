@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from tokentail.api.tails import Tails
+from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
@@ -34,7 +35,7 @@ class Context:
     settings: Settings
     models: ModelList
     redis: Redis
-    log_redis: Redis
+    plane: DataPlane
     queue: Queue
     logs: Logs
     tails: Tails

@@ -28,8 +28,8 @@ async def readyz(request: Request) -> Response:
     not stopping. Else 503 with the reason."""
     context = context_of(request)
     try:
-        for client in {context.redis, context.log_redis}:
-            await store.check(client)
+        await store.check(context.redis)
+        await context.plane.check()
     except (ConfigError, StoreUnavailable) as error:
         return _answer(503, str(error))
     return _answer(503, "This process is stopping.") if context.draining else _answer(200, "ok")

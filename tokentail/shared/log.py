@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 
 from tokentail.shared import events, keys
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import LogCut
 from tokentail.shared.events import Event
 
 FIELD = b"e"
+
+_GUARD = "append"
 
 #: Entries per read: a page of small deltas is ~100 KB, far below what stalls Redis or us.
 PAGE = 1000
@@ -36,38 +43,59 @@ class Entry(NamedTuple):
 
 
 class Logs:
-    """All logs of one data plane. Every method raises StoreUnavailable when Redis is away."""
+    """All logs of one data plane. Every method raises StoreUnavailable when the log's Redis is away."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._append = store.script(redis, "append")
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        #: The script that guards a log's beginnings and its ending, by the client of each node.
+        self._scripts: WeakKeyDictionary[Redis, AsyncScript] = WeakKeyDictionary()
+
+    async def open(self, job_id: str, cursor: Cursor, raw: bytes, *, ttl_seconds: float) -> int | Entry:
+        """Append the entry that opens an attempt and set the log's lifetime from now.
+
+        Returns how many bytes of memory the log took before if it is written (also if it was already:
+        repeating is harmless), else the entry that forbids it: the log's ending, or an entry of a newer
+        attempt.
+        """
+        answer = await self._guarded(job_id, cursor, raw, ttl_seconds)
+        return answer if isinstance(answer, Entry) else int(answer[1])
 
     async def append(self, job_id: str, cursor: Cursor, raw: bytes, *, ttl_seconds: float) -> Entry | None:
-        """Append the entry that opens or ends an attempt and set the log's lifetime from now.
+        """Append the entry that opens or ends an attempt and set the log's lifetime from now. An ending is
+        stored also where Redis has no memory left for anything else.
 
         Returns None when it is written (also if it was already: repeating is harmless), else the entry
         that forbids it: the log's ending, or an entry of a newer attempt. Raises LogCut if the entry would
         not follow the one before it.
         """
-        with store.away_is_unavailable():
-            answer = await self._append([keys.log(job_id)], [str(cursor), raw, int(ttl_seconds * 1000)])
-        if answer[0] == b"written":
-            return None
+        answer = await self._guarded(job_id, cursor, raw, ttl_seconds)
+        return answer if isinstance(answer, Entry) else None
+
+    async def _guarded(self, job_id: str, cursor: Cursor, raw: bytes, ttl_seconds: float) -> Any:
+        key = keys.log(job_id)
+        args: list[str | bytes | int] = [str(cursor), raw, int(ttl_seconds * 1000)]
+        answer = await self._plane.run(key, lambda redis: self._script(redis)([key], args))
         if answer[0] == b"gap":
             raise LogCut(f"Redis has forgotten the end of the log of {job_id}.")
-        return Entry(Cursor.parse(answer[1]), answer[2])
+        return forbidding(answer) or answer
+
+    def _script(self, redis: Redis) -> AsyncScript:
+        if redis not in self._scripts:
+            self._scripts[redis] = store.script(redis, _GUARD)
+        return self._scripts[redis]
 
     async def last(self, job_id: str) -> Entry | None:
         """The newest entry, or None if there is no log."""
-        with store.away_is_unavailable():
-            found = await self._redis.xrevrange(keys.log(job_id), count=1)
+        key = keys.log(job_id)
+        found = await self._plane.run(key, lambda redis: redis.xrevrange(key, count=1))
         return entry(found[0]) if found else None
 
     async def read(self, job_id: str, after: Cursor = START) -> AsyncIterator[Entry]:
         """Every entry there is after a cursor, page by page; returns at the end, waits for nothing."""
+        key = keys.log(job_id)
         while True:
-            with store.away_is_unavailable():
-                page = await self._redis.xrange(keys.log(job_id), min=f"({after}", count=PAGE)
+            begin = f"({after}"
+            page = await self._plane.run(key, lambda redis: redis.xrange(key, min=begin, count=PAGE))  # noqa: B023
             for item in page:
                 read = entry(item)
                 after = read.cursor
@@ -77,8 +105,23 @@ class Logs:
 
     async def delete(self, job_id: str) -> None:
         """Remove the log at once."""
-        with store.away_is_unavailable():
-            await self._redis.unlink(keys.log(job_id))
+        key = keys.log(job_id)
+        await self._plane.run(key, lambda redis: redis.unlink(key))
+
+
+@cache
+def _guard() -> str:
+    return resources.files("tokentail.shared").joinpath(f"lua/{_GUARD}.lua").read_text()
+
+
+def opening(key: str, cursor: Cursor, raw: bytes, ttl_seconds: float) -> tuple[Any, ...]:
+    """The command that does what `Logs.open` does, for connections that are not a client's."""
+    return ("EVAL", _guard(), 1, key, str(cursor), raw, int(ttl_seconds * 1000))
+
+
+def forbidding(answer: list[bytes]) -> Entry | None:
+    """The entry that stood in the way of an opening, by the script's answer."""
+    return None if answer[0] == b"written" else Entry(Cursor.parse(answer[1]), answer[2])
 
 
 def entry(item: tuple[bytes, dict[bytes, bytes]]) -> Entry:

@@ -13,11 +13,19 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait for their end; how they end is nobody's concern any more.
 
     Cancelling once is not enough: in Python 3.11 `asyncio.wait_for`, with which redis-py sends, swallows a
-    cancellation that comes as its work is done.
+    cancellation that comes as its work is done. For the same reason whoever waits here may be cancelled
+    again; all tasks have ended also when that cancellation goes on.
     """
-    running = {task for task in tasks if not task.done()}
-    while running:
+    cancelled: asyncio.CancelledError | None = None
+    while running := {task for task in tasks if not task.done()}:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=AGAIN_SECONDS)
-    await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await asyncio.wait(running, timeout=AGAIN_SECONDS)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # Or it would be reported as never looked at.
+    if cancelled is not None:
+        raise cancelled

@@ -1,49 +1,51 @@
-"""Group commit: all attempts of a process append through one connection.
+"""All that a worker process writes into logs: openings and endings guarded, what is between by group commit.
 
-What accumulates while one pipeline is in flight goes out in the next, so the cost of an entry falls as
-load rises. An attempt keeps all its entries until it has ended: when Redis comes back having forgotten
-the end of a log, its owner appends what is missing with the same ids, and followers who had seen more
-than Redis remembers stay right.
+An attempt keeps all its entries until it has ended: when Redis comes back having forgotten the end of a log,
+its owner appends what is missing with the same ids, and followers who had seen more than Redis remembers
+stay right.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
 
-from redis.asyncio import ConnectionPool
-from redis.exceptions import ResponseError
-
-from tokentail.shared import keys
 from tokentail.shared import redis as store
+from tokentail.shared import tasks
 from tokentail.shared.cursor import Cursor
-from tokentail.shared.errors import StoreUnavailable, Superseded
+from tokentail.shared.data_plane import DataPlane
+from tokentail.shared.errors import LogCut, StoreUnavailable, Superseded
 from tokentail.shared.events import Event, encode
-from tokentail.shared.log import FIELD, Entry, Logs
+from tokentail.shared.log import Entry, Logs
+from tokentail.shared.slots import Redirection
+from tokentail.worker.backlog import Backlog
+from tokentail.worker.lane import Lane
 from tokentail.worker.writer import Writer
 
-#: A flush costs ~80 µs however little it carries; under load this pause makes it carry more. The first
-#: delta of an attempt does not wait for it.
-PACE_SECONDS = 0.003
+#: What a process may hold for a Redis that is away before its attempts are to wait: some twenty minutes of
+#: twenty streams, and little beside the 160 MB that litellm takes.
+UNSENT_LIMIT_BYTES = 64 * 1024 * 1024
 
-#: Entries per flush, so that one very fast model does not hold up the others' for long.
-BATCH = 1000
+#: A log that was sent on more often than this, without a word stored in between, is one whose nodes don't
+#: agree on who holds it: from then on there is a pause before each try.
+REDIRECTIONS = 3
 
 
 class Appender:
-    """The one connection through which a worker process writes tokens. `run` it as a task."""
+    """A lane for each node that holds logs of this process. `run` it as a task."""
 
-    def __init__(self, pool: ConnectionPool, logs: Logs) -> None:
-        # A connection of our own, not one from the pool: the pool reconnects in silence, and we must
-        # know of every reconnection, for Redis may have restarted without the end of our logs.
-        self._connection = pool.make_connection()  # type: ignore[no-untyped-call]
+    def __init__(
+        self, plane: DataPlane, logs: Logs, *, unsent_limit_bytes: float = UNSENT_LIMIT_BYTES
+    ) -> None:
+        self._plane = plane
         self._logs = logs
-        self._writers: set[Writer] = set()
-        self._dirty: dict[Writer, None] = {}
-        self._work = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._flushed_at = 0.0
+        self._backlog = Backlog(unsent_limit_bytes)
+        self._lanes: dict[str, Lane] = {}
+        self._opened = asyncio.Event()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """The size of all entries that Redis has not acknowledged yet."""
+        return self._backlog.bytes
 
     async def open(self, job_id: str, fence: int, opening: Event, *, ttl_seconds: float) -> Writer | Entry:
         """Begin an attempt's part of a log. Returns the pen, or the ending that the log already holds.
@@ -52,11 +54,12 @@ class Appender:
         """
         entry = Entry(Cursor(fence, 0), encode(opening))
         there = await store.until_available(
-            lambda: self._logs.append(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
+            lambda: self._logs.open(job_id, entry.cursor, entry.raw, ttl_seconds=ttl_seconds)
         )
-        if there is None:
-            writer = Writer(self.notice, job_id, entry, ttl_seconds)
-            self._writers.add(writer)
+        if isinstance(there, int):
+            writer = Writer(job_id, entry, ttl_seconds=ttl_seconds, backlog=self._backlog, bytes_before=there)
+            node = await store.until_available(lambda: self._plane.locate(writer.key))
+            self._lane(node).take(writer)
             return writer
         if there.is_ending:
             return there
@@ -66,14 +69,19 @@ class Appender:
         """Store the ending behind all that the writer holds. Returns the log's ending: this one, or one
         that was there already. Waits while Redis is away. Raises Superseded."""
         raw = encode(ending)
+        pause = store.AWAY_SECONDS
         while True:
             await writer.flushed()
             entry = Entry(Cursor(writer.fence, len(writer.entries)), raw)
             try:
                 there = await self._logs.append(writer.job_id, entry.cursor, raw, ttl_seconds=ttl_seconds)
-            except StoreUnavailable:
+            except StoreUnavailable as error:
                 # It may come back without the log's tail, or has (LogCut): an ending must not follow a gap.
-                self._doubt([writer])
+                if writer.lane is not None:
+                    writer.lane.doubt([writer])
+                if not isinstance(error, LogCut):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
                 continue
             if there is None or there.is_ending:
                 return there or entry
@@ -81,141 +89,70 @@ class Appender:
 
     def close(self, writer: Writer) -> None:
         """Forget an attempt's entries; its ending is stored, or not ours to write."""
-        self._writers.discard(writer)
-        self._dirty.pop(writer, None)
-
-    def notice(self, writer: Writer) -> None:
-        """For writers: there is something to flush."""
-        self._dirty[writer] = None
-        self._work.set()
-        if len(writer.entries) == 2:
-            self._hurry.set()
+        writer.close()
+        if writer.lane is not None:
+            writer.lane.release(writer)
 
     async def run(self) -> None:
-        """Flush for ever; ends by cancellation."""
-        loop = asyncio.get_running_loop()
-        pause = store.AWAY_SECONDS
+        """Send for ever; ends by cancellation."""
+        running: list[asyncio.Task[None]] = []
         try:
             while True:
-                await self._work.wait()
-                await self._pace(self._flushed_at + PACE_SECONDS - loop.time())
-                try:
-                    await self._flush()
-                    pause = store.AWAY_SECONDS
-                except StoreUnavailable:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
-                self._flushed_at = loop.time()
+                self._opened.clear()
+                lanes = list(self._lanes.values())[len(running) :]
+                running += [asyncio.create_task(lane.run()) for lane in lanes]
+                await self._until_opened(running)
         finally:
-            await self._connection.disconnect(nowait=True)
+            await tasks.end(*running)
 
-    async def _pace(self, seconds: float) -> None:
-        if seconds > 0:
+    async def _until_opened(self, running: list[asyncio.Task[None]]) -> None:
+        """Wait for a new lane. A lane that ends has a bug, which is raised."""
+        opened = asyncio.create_task(self._opened.wait())
+        try:
+            await asyncio.wait([opened, *running], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opened.cancel()
+        for lane in running:
+            if lane.done():
+                lane.result()
+
+    # Lanes
+
+    def _lane(self, node: str) -> Lane:
+        if node not in self._lanes:
+            # The lane bounds each exchange as a whole.
+            connection = self._plane.connection(node, timeout_seconds=None)
+            self._lanes[node] = Lane(node, connection, self._moved, self._away)
+            self._opened.set()
+        return self._lanes[node]
+
+    def _moved(self, writer: Writer, led: Redirection) -> None:
+        """A node says that another one holds a log."""
+        self._plane.learn(led)
+        writer.redirections += 1
+        self._transfer(writer, led.node, asking=led.asking)
+
+    async def _away(self, lane: Lane) -> None:
+        """A node does not answer; perhaps another one has taken its place."""
+        self._plane.doubt(lane.node)
+        for writer in list(lane.writers):
             try:
-                async with asyncio.timeout(seconds):
-                    await self._hurry.wait()
-            except TimeoutError:
-                pass
+                node = await self._plane.locate(writer.key)
+            except StoreUnavailable:
+                return
+            if node != lane.node and writer in lane.writers:
+                self._transfer(writer, node, asking=False)
 
-    async def _flush(self) -> None:
-        """Store what is pending, up to BATCH entries. Raises StoreUnavailable; nothing is forgotten then."""
-        self._work.clear()
-        self._hurry.clear()
-        try:
-            with store.away_is_unavailable():
-                async with asyncio.timeout(store.SOCKET_TIMEOUT_SECONDS):
-                    await self._connect()
-                    await self._settle_doubts()
-                    batch = self._next_batch()
-                    if batch:
-                        await self._send(batch)
-        except BaseException:
-            # Some of the batch may be stored, none or all: ask before sending again.
-            await self._connection.disconnect(nowait=True)
-            self._doubt(self._writers)
-            raise
-        if self._dirty:
-            self._work.set()
-
-    async def _connect(self) -> None:
-        if not self._connection.is_connected:
-            await self._connection.connect()
-            self._doubt(self._writers)
-
-    def _next_batch(self) -> list[tuple[Writer, int]]:
-        batch: list[tuple[Writer, int]] = []
-        for writer in list(self._dirty):
-            room = BATCH - len(batch)
-            waiting = range(0) if writer.lost else range(writer.acked, len(writer.entries))
-            batch += [(writer, seq) for seq in waiting[:room]]
-            if len(waiting) <= room:
-                del self._dirty[writer]
-        return batch
-
-    async def _send(self, batch: list[tuple[Writer, int]]) -> None:
-        commands = [
-            ("XADD", keys.log(w.job_id), "NOMKSTREAM", f"{w.fence}-{seq}", FIELD, w.entries[seq])
-            for w, seq in batch
-        ]
-        await self._connection.send_packed_command(
-            self._connection.pack_commands(commands), check_health=False
-        )
-        for writer, seq in batch:
-            self._take_reply(writer, seq, await self._reply())
-
-    async def _reply(self) -> Any:
-        try:
-            return await self._connection.read_response(disable_decoding=True)
-        except ResponseError as refusal:
-            return refusal
-
-    def _take_reply(self, writer: Writer, seq: int, reply: Any) -> None:
-        if isinstance(reply, bytes):
-            writer.moved(seq + 1)
-        elif reply is None or (isinstance(reply, ResponseError) and "equal or smaller" in str(reply)):
-            # No log any more, or a newer entry in it. We asked after each reconnection, so Redis has not
-            # forgotten anything: somebody deleted the job or took it over.
-            writer.give_up()
+    def _transfer(self, writer: Writer, node: str, *, asking: bool) -> None:
+        if writer.lane is not None:
+            writer.lane.release(writer)
+        # The other node may have less of the log, and must be asked before it is told more.
+        writer.unsure = True
+        writer.asking = asking
+        writer.lane = lane = self._lane(node)
+        late = writer.redirections - REDIRECTIONS
+        if late <= 0:
+            lane.take(writer)
         else:
-            raise reply
-
-    def _doubt(self, writers: Iterable[Writer]) -> None:
-        for writer in writers:
-            writer.unsure = True
-            self.notice(writer)
-
-    async def _settle_doubts(self) -> None:
-        """Ask, for every writer in doubt, how far its log goes, and set it back to there."""
-        unsure = [writer for writer in self._writers if writer.unsure and not writer.lost]
-        for writer, last in zip(unsure, await self._last_entries(unsure), strict=True):
-            if last is not None and last.cursor.fence > writer.fence:
-                writer.give_up()
-            elif writer not in self._writers:
-                continue  # Closed while we asked; opening its log again would undo a deletion.
-            elif last is None or last.cursor.fence < writer.fence:
-                await self._open_again(writer)
-            else:
-                stored = min(last.cursor.seq + 1, len(writer.entries))
-                writer.unsure = False
-                writer.moved(stored)
-
-    async def _last_entries(self, writers: list[Writer]) -> list[Entry | None]:
-        if not writers:
-            return []
-        commands = [("XREVRANGE", keys.log(w.job_id), "+", "-", "COUNT", 1) for w in writers]
-        await self._connection.send_packed_command(
-            self._connection.pack_commands(commands), check_health=False
-        )
-        answers = [await self._connection.read_response(disable_decoding=True) for _ in writers]
-        return [Entry(Cursor.parse(a[0][0]), a[0][1][1]) if a else None for a in answers]
-
-    async def _open_again(self, writer: Writer) -> None:
-        """Redis has forgotten even that this attempt began."""
-        there = await self._logs.append(
-            writer.job_id, Cursor(writer.fence, 0), writer.entries[0], ttl_seconds=writer.ttl_seconds
-        )
-        if there is None:
-            writer.unsure = False
-            writer.moved(1)
-        else:
-            writer.give_up()
+            pause = min(store.AWAY_SECONDS * 2**late, store.AWAY_LIMIT_SECONDS)
+            asyncio.get_running_loop().call_later(pause, lane.take, writer)

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import gc
 import os
+from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
 import uvloop
 from arq.connections import ArqRedis
-from redis.asyncio import Redis
 
 from tokentail.shared import logging
 from tokentail.shared import redis as store
@@ -19,6 +19,7 @@ from tokentail.shared.claim import Claim
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
+from tokentail.shared.planes import data_plane
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.worker.appender import Appender
@@ -45,18 +46,18 @@ def run(settings: Settings) -> int:
 async def _work(settings: Settings, models: Models) -> int:
     pool = store.pool(settings.redis_url)
     redis = ArqRedis(pool, job_serializer=orjson.dumps, job_deserializer=orjson.loads)
-    log_redis = store.client(settings.log_url)
-    for client in (redis, log_redis):
-        await _answering(client)
+    plane = data_plane(settings.log_url)
+    await _answering(lambda: store.check(redis))
+    await _answering(plane.check)
     await models.warm_up()
     # litellm brings 370,000 objects that stay. Looking through them, as a full collection does every now and
     # then, stops all streams of the process for 170 ms (measured); from here on they are left out.
     gc.collect()
     gc.freeze()
 
-    logs = Logs(log_redis)
+    logs = Logs(plane)
     queue = Queue(redis, settings)
-    appender = Appender(store.pool(settings.log_url, timeout_seconds=None), logs)
+    appender = Appender(plane, logs)
 
     def new_attempt(claim: Claim) -> Attempt:
         return Attempt(claim, queue=queue, logs=logs, appender=appender, models=models, settings=settings)
@@ -76,16 +77,16 @@ async def _work(settings: Settings, models: Models) -> int:
     finally:
         await worker.close()
         await models.aclose()
-        await log_redis.aclose()
+        await plane.aclose()
     return 0
 
 
-async def _answering(redis: Redis) -> None:
+async def _answering(check: Callable[[], Awaitable[None]]) -> None:
     """Wait for a Redis to come up, and say so. Raises ConfigError if it is not one we can use."""
     said = ""
     while True:
         try:
-            await store.check(redis)
+            await check()
             return
         except StoreUnavailable as error:
             if str(error) != said:  # Once, not each second of a night without Redis.

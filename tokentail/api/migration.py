@@ -1,0 +1,79 @@
+"""Reading logs while their slot moves from one node of a cluster to another.
+
+Until the move is over some of the slot's logs are here and some there, logs that don't exist yet are said to
+be there, and no read can join the two: so each log is read for itself, on the node where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from redis.asyncio import Connection, Redis
+from redis.exceptions import ResponseError
+
+from tokentail.shared.data_plane import DataPlane
+from tokentail.shared.log import PAGE
+from tokentail.shared.slots import redirection
+
+Command = tuple[Any, ...]
+
+
+def means_migration(refusal: ResponseError) -> bool:
+    """Whether logs can't be read together because their slot is on its way to another node."""
+    return str(refusal).startswith(("ASK ", "TRYAGAIN "))
+
+
+async def read_singly(
+    plane: DataPlane, node: str, connection: Connection, positions: dict[bytes, str]
+) -> list[Any]:
+    """What XREAD would answer for these logs if they were in one place; waits for nothing.
+
+    `connection` leads to the node that the slot comes from. Raises what the driver raises, a MOVED once the
+    slot has arrived.
+    """
+    reads: list[Command] = [("XREAD", "COUNT", PAGE, "STREAMS", key, at) for key, at in positions.items()]
+    found: list[Any] = []
+    elsewhere: dict[str, list[Command]] = {}
+    for read, reply in zip(reads, await _replies(connection, reads), strict=True):
+        if isinstance(reply, ResponseError):
+            led = redirection(reply, node)
+            if led is None or not led.asking:
+                raise reply
+            elsewhere.setdefault(led.node, []).append(read)
+        else:
+            found += reply or ()
+    for other, its_reads in elsewhere.items():
+        found += await _read_arrived(plane.client(other), its_reads)
+    return found
+
+
+async def _read_arrived(client: Redis, reads: list[Command]) -> list[Any]:
+    pool = client.connection_pool
+    connection = await pool.get_connection()
+    try:
+        replies = await _replies(connection, [word for read in reads for word in (("ASKING",), read)])
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+    found: list[Any] = []
+    for reply in replies[1::2]:
+        if isinstance(reply, ResponseError):
+            raise reply
+        found += reply or ()
+    return found
+
+
+async def _replies(connection: Connection, commands: Iterable[Command]) -> list[Any]:
+    """A refusal is a reply."""
+    commands = list(commands)
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response(disable_decoding=True))
+        except ResponseError as refusal:
+            replies.append(refusal)
+    return replies
