@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench lock clean
+.PHONY: help up test check format bench chaos lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 
 bench: $(VENV)/.dev ## Measure against the plain ways of doing it
 	$(PY) -m bench $(ARGS)
+
+chaos: $(VENV)/.dev ## Break everything by seeded schedules, check every promise (ARGS="--seeds 1-20")
+	$(PY) -m chaos $(ARGS)
 
 # A lock made beside the packages it locks would be shaped by them, so it is made in an environment of its own.
 lock: ## Write requirements/*.txt anew from requirements/*.in (ARGS="--upgrade")
