@@ -90,6 +90,7 @@ def test_the_client_stands_alone() -> None:
         ("fastapi", [API]),
         ("starlette", [API]),
         ("uvicorn", [API, DEMO]),
+        ("prometheus_client", [API]),
         ("yaml", [f"{SHARED}.models"]),
         ("typer", [CLI]),
         ("redis", [SHARED, WORKER, API, STACK]),

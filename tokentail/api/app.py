@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import tokentail
-from tokentail.api import health, jobs, problems
+from tokentail.api import health, jobs, metrics, problems
 from tokentail.api.context import Context, context_of
 from tokentail.api.follow import Follow
 from tokentail.api.problems import Problem
@@ -71,6 +71,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(jobs.router)
     app.router.routes.append(Route("/v1/jobs/{job_id}/events", Follow(), methods=["GET"], name="events"))
     app.add_exception_handler(Problem, _problem)
@@ -132,14 +133,19 @@ class RequestIds:
 
 async def _problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)  # noqa: S101
-    return problems.response(problem)
+    return _refusal(request, problem)
 
 
 async def _tokentail_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TokentailError)  # noqa: S101
     if isinstance(error, StoreUnavailable):
         context_of(request).refused(error)
-    return problems.response(problems.problem_of(error))
+    return _refusal(request, problems.problem_of(error))
+
+
+def _refusal(request: Request, problem: Problem) -> Response:
+    metrics.count_refusal(request, problem)
+    return problems.response(problem)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -1,0 +1,167 @@
+"""`GET /metrics`: what Prometheus is told of the installation, and of the process that answers.
+
+Never a tenant, a job or a prompt. `docs/metrics.md` lists the names, which are a contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tokentail.api.context import Context, context_of
+from tokentail.api.problems import Problem
+from tokentail.shared import keys, tasks
+from tokentail.shared import redis as store
+from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.lag import LoopLag
+
+#: A scrape does not wait longer for Redis: it says what it knows, well within Prometheus's own ten seconds.
+REDIS_SECONDS = 2.0
+
+#: Workers looked at per scrape, those that beat last: an installation has some dozens.
+_WORKERS = 1000
+
+
+@dataclass
+class Edge:
+    """What this process counts for itself, from its start."""
+
+    lag: LoopLag = field(default_factory=LoopLag)
+    #: Refused submissions by the code of the refusal.
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What Redis says. `lags`: seconds, by the id of each worker that is alive."""
+
+    queued: int
+    suspects: int
+    running: int
+    dead: int
+    lags: dict[str, float]
+
+
+@asynccontextmanager
+async def _measured(app: FastAPI) -> AsyncIterator[None]:
+    app.state.edge = Edge()
+    measuring = asyncio.create_task(app.state.edge.lag.run())
+    try:
+        yield
+    finally:
+        await tasks.end(measuring)
+
+
+router = APIRouter(tags=["health"], lifespan=_measured)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """The metrics in Prometheus's text format; also, with what is known then, while Redis is away."""
+    context, edge = context_of(request), request.app.state.edge
+    began = time.monotonic()
+    installation = await _look(context)
+    families = _Families([*_of_redis(installation, time.monotonic() - began), *_of_process(context, edge)])
+    registry = CollectorRegistry()
+    registry.register(families)
+    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def count_refusal(request: Request, problem: Problem) -> None:
+    """Count a refusal if it is one of a submission."""
+    if request.method == "POST" and request.url.path == "/v1/jobs":
+        request.app.state.edge.refused[problem.body["code"]] += 1
+
+
+async def _look(context: Context) -> Installation | None:
+    """None if Redis does not say."""
+    try:
+        with store.away_is_unavailable():
+            async with asyncio.timeout(REDIS_SECONDS):
+                return await _read(context.redis, context.settings.lease_seconds)
+    except (StoreUnavailable, TimeoutError):
+        return None
+
+
+async def _read(redis: Redis, lease_seconds: float) -> Installation:
+    pipe = redis.pipeline(transaction=False)
+    pipe.time()
+    for zset in (keys.READY, keys.SUSPECTS, keys.LEASES, keys.DEAD):
+        pipe.zcard(zset)
+    pipe.zrevrange(keys.WORKERS, 0, _WORKERS - 1, withscores=True)
+    pipe.hgetall(keys.LAG)
+    (seconds, micros), queued, suspects, running, dead, workers, lags = await pipe.execute()
+    # One that has been silent for a whole lease has lost its jobs.
+    since = seconds * 1000 + micros // 1000 - lease_seconds * 1000
+    alive = {name.decode(): int(lags.get(name, 0)) / 1000 for name, beat in workers if beat >= since}
+    return Installation(queued, suspects, running, dead, alive)
+
+
+def _of_redis(installation: Installation | None, seconds: float) -> Iterator[Metric]:
+    def gauge(name: str, help_text: str, value: float) -> Metric:
+        return GaugeMetricFamily(f"tokentail_{name}", f"{help_text} (the same from every process)", value)
+
+    yield gauge("redis_up", "Whether Redis answered this scrape", installation is not None)
+    yield gauge("redis_scrape_seconds", "How long this scrape waited for Redis", seconds)
+    if installation is None:
+        return
+    yield gauge("jobs_queued", "Jobs that wait to be claimed", installation.queued)
+    yield gauge("jobs_suspect", "Jobs that have crashed and wait to run alone", installation.suspects)
+    yield gauge("jobs_running", "Jobs that a worker holds a lease of", installation.running)
+    yield gauge("dead_letters", "Dead letters that are kept", installation.dead)
+    yield gauge("workers_alive", "Workers that renewed within the last lease", len(installation.lags))
+    lags = GaugeMetricFamily(
+        "tokentail_worker_loop_lag_seconds",
+        "How late a worker's event loop was at worst in the last ten seconds (the same from every process)",
+        labels=["worker"],
+    )
+    for worker, lag in installation.lags.items():
+        lags.add_metric([worker], lag)
+    yield lags
+
+
+def _of_process(context: Context, edge: Edge) -> Iterator[Metric]:
+    pid = str(os.getpid())
+
+    def gauge(name: str, help_text: str, value: float) -> Metric:
+        whole_help = f"{help_text} (of the process that answered)"
+        family = GaugeMetricFamily(f"tokentail_api_{name}", whole_help, labels=["pid"])
+        family.add_metric([pid], value)
+        return family
+
+    tails = context.tails.all()
+    yield gauge("loop_lag_seconds", "How late its event loop was at worst lately", edge.lag.seconds)
+    yield gauge("followers", "Followers it serves", sum(len(tail.followers) for tail in tails))
+    yield gauge("watched_logs", "Logs it watches for them", len(tails))
+    refused = CounterMetricFamily(
+        "tokentail_api_submissions_refused",
+        "Submissions it refused, by the code of the refusal (of the process that answered)",
+        labels=["pid", "code"],
+    )
+    for code, count in sorted(edge.refused.items()):
+        refused.add_metric([pid, code], count)
+    yield refused
+
+
+class _Families(Collector):
+    """Metrics that are already known, as the library wants to be given them."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
