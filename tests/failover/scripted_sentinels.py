@@ -20,6 +20,8 @@ class ScriptedSentinel:
     flags: str = "master"
     error: str | None = None
     silent: bool = False
+    #: How many are connected to it.
+    clients: int = 0
     #: Every command that it was sent.
     heard: list[list[str]] = field(default_factory=list)
 
@@ -33,6 +35,7 @@ class ScriptedSentinel:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         commands = hiredis.Reader(encoding="utf-8")
+        self.clients += 1
         try:
             while data := await reader.read(4096):
                 commands.feed(data)
@@ -44,6 +47,7 @@ class ScriptedSentinel:
         except ConnectionError:
             pass
         finally:
+            self.clients -= 1
             writer.close()
 
     def _answer(self, command: list[str]) -> bytes:

@@ -30,21 +30,31 @@ AWAY = NoPrimary("refused")
 # Whom to believe
 
 
+def chosen(*answers: Opinion | RedisError, known_epoch: int = 0) -> Address:
+    return choose("p", answers, asked=3, known_epoch=known_epoch).address
+
+
 def test_the_newest_epoch_counts_whoever_speaks_first() -> None:
-    assert choose("p", [Opinion(OLD, 1, False), Opinion(NEW, 2, False)], asked=3) == NEW
-    assert choose("p", [Opinion(NEW, 2, False), Opinion(OLD, 1, False)], asked=3) == NEW
+    assert chosen(Opinion(OLD, 1, False), Opinion(NEW, 2, False)) == NEW
+    assert chosen(Opinion(NEW, 2, False), Opinion(OLD, 1, False)) == NEW
 
 
-def test_one_sentinel_that_is_left_is_believed() -> None:
-    assert choose("p", [AWAY, Opinion(OLD, 1, False), AWAY], asked=3) == OLD
+def test_one_sentinel_that_is_left_is_believed_unless_it_has_missed_a_failover() -> None:
+    assert chosen(AWAY, Opinion(OLD, 1, False), AWAY, known_epoch=1) == OLD
+    with pytest.raises(NoPrimary, match="missed a failover"):
+        chosen(AWAY, Opinion(OLD, 1, False), AWAY, known_epoch=2)
+
+
+def test_most_sentinels_are_believed_though_they_begin_to_count_anew() -> None:
+    assert chosen(AWAY, Opinion(NEW, 0, False), Opinion(NEW, 0, False), known_epoch=2) == NEW
 
 
 def test_a_sentinel_that_has_yet_to_learn_the_name_does_not_count() -> None:
-    assert choose("p", [UNKNOWN, UNKNOWN, Opinion(OLD, 1, False)], asked=3) == OLD
+    assert chosen(UNKNOWN, UNKNOWN, Opinion(OLD, 1, False)) == OLD
 
 
 def test_a_primary_is_down_when_all_that_are_up_to_date_say_so() -> None:
-    assert choose("p", [Opinion(NEW, 2, True), Opinion(NEW, 2, False)], asked=3) == NEW
+    assert chosen(Opinion(NEW, 2, True), Opinion(NEW, 2, False)) == NEW
     with pytest.raises(NoPrimary, match="is down"):
         choose("p", [Opinion(NEW, 2, True), Opinion(OLD, 1, False), Opinion(NEW, 2, True)], asked=3)
 
@@ -330,33 +340,71 @@ async def _connected(connection) -> bool:
     return True
 
 
-async def test_idle_connections_leave_a_frozen_primary_once_one_has_heard_of_another(
-    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["well", "frozen"])
+async def test_every_connection_leaves_when_the_sentinels_name_another_primary(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer], is_frozen: bool
 ) -> None:
-    # Given a pool with five connections to a primary
+    # Given connections to a primary: some idle, one that waits there for as long as it takes
     old, new = new_redis_server(), new_redis_server()
     for sentinel in three_sentinels:
         sentinel.leader = old
     pool = store.pool(url_of(*three_sentinels), timeout_seconds=60)
-    taken = [await pool.get_connection() for _ in range(5)]
+    taken = [await pool.get_connection() for _ in range(3)]
     for connection in taken:
         await pool.release(connection)
-    # When it freezes, and one connection learns that another leads
-    os.kill(old.pid, signal.SIGSTOP)
-    for sentinel in three_sentinels:
-        sentinel.leader, sentinel.epoch = new, 2
-    await eventually(lambda: _connected_anew(taken[0], port_of(new)))
-    # Then nobody has to find out again by waiting for the frozen one
     async with Redis(connection_pool=pool) as redis:
-        ports = [await port_met_by(redis) for _ in range(5)]
-        assert ports == [port_of(new)] * 5
-        again = [await pool.get_connection() for _ in range(5)]
-        assert {connection.port for connection in again} == {port_of(new)}
-        for connection in again:
-            await pool.release(connection)
+        waiting = asyncio.create_task(redis.blpop(["nothing"], timeout=0))  # type: ignore[arg-type]
+        await eventually(lambda: _one_waits(old))
+        # When another leads, though the old one, well or frozen, disconnects nobody
+        if is_frozen:
+            os.kill(old.pid, signal.SIGSTOP)
+        for sentinel in three_sentinels:
+            sentinel.leader, sentinel.epoch = new, 2
+        # Then nobody waits there any longer, and nobody has anything to do for it
+        with pytest.raises(StoreUnavailable), store.away_is_unavailable():
+            await waiting
+        await eventually(lambda: not any(connection.is_connected for connection in taken))
+        assert await port_met_by(redis) == port_of(new)
     await pool.disconnect()
 
 
-async def _connected_anew(connection, port: int) -> bool:
+def _one_waits(server: RedisServer) -> bool:
+    with client_of(server) as client:
+        return bool(client.info("clients")["blocked_clients"])
+
+
+async def test_no_connection_leaves_for_a_sentinel_that_has_missed_a_failover(
+    three_sentinels: list[ScriptedSentinel],
+    redis_server: RedisServer,
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    # Given a connection to the primary, and a sentinel that still names the one before it
+    former = new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.epoch = 2
+    three_sentinels[0].leader, three_sentinels[0].epoch = former, 1
+    connection = store.pool(url_of(*three_sentinels)).make_connection()
+    await connection.connect()
+    assert connection.port == port_of(redis_server)
+    # When that is the only one that answers
+    three_sentinels[1].silent = three_sentinels[2].silent = True
+    asked = len(three_sentinels[0].heard)
+    await eventually(lambda: len(three_sentinels[0].heard) > asked + 1)
+    # Then the connection stays where it is
+    assert connection.is_connected
+    # And who connects anew waits for one that knows more
     await connection.disconnect()
-    return await _connected(connection) and connection.port == port
+    assert not await _connected(connection)
+    three_sentinels[1].silent = False
+    await eventually(lambda: _connected(connection))
+    assert connection.port == port_of(redis_server)
+    await connection.disconnect()
+
+
+async def test_the_sentinels_are_watched_only_while_somebody_is_connected(
+    three_sentinels: list[ScriptedSentinel],
+) -> None:
+    async with store.client(url_of(*three_sentinels)) as redis:
+        await redis.ping()
+        await eventually(lambda: len(three_sentinels[0].heard) > 2)
+    await eventually(lambda: not any(sentinel.clients for sentinel in three_sentinels))

@@ -23,14 +23,9 @@ from redis.exceptions import (
 
 from tokentail.shared import redis_url
 from tokentail.shared.errors import ConfigError, StoreUnavailable
+from tokentail.shared.primary import PrimaryConnection, TlsPrimaryConnection
 from tokentail.shared.redis_url import SentinelUrl
-from tokentail.shared.sentinel import (
-    NoPrimary,
-    PrimaryConnection,
-    Sentinels,
-    TlsPrimaryConnection,
-    UnknownPrimary,
-)
+from tokentail.shared.sentinel import NoPrimary, Sentinels, UnknownPrimary
 
 _T = TypeVar("_T")
 

@@ -1,18 +1,21 @@
-"""Connections to a primary that sentinels look after: each finds out where it is when it is made.
+"""Where the primary is, by what its sentinels say: asked when a connection is made, and watched while there
+are any.
 
-After a failover a connection leads to a server that is dead, frozen or a replica. The first two end by
-themselves (a reset, a timeout), the third when it refuses to write. Whatever made it end, the next one
-asks the sentinels again, so nothing has to be told of a failover, and nothing restarted.
+Watching is what a planned failover, or one away from a frozen server, takes. Redis sends the clients of a
+former primary away only when it demotes it, and sentinels do that some ten seconds after they have made
+another one: until then it takes writes that will be forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from redis import exceptions as driver
 from redis.asyncio import Connection, SSLConnection
@@ -28,9 +31,13 @@ ASK_SECONDS = 1.0
 #: sentinels have more important things to do than to tell each connection the same.
 FRESH_SECONDS = 0.1
 
-#: What a server says that is no primary any more, or one that its replicas have left: time to ask anew.
-#: Redis 6.2 puts a sentence before a script's error.
-_LEFT_BEHIND = re.compile(r"(?:^|: -)(?:READONLY|NOREPLICAS|MASTERDOWN|UNBLOCKED) ")
+#: How often the sentinels are asked while nothing is wrong. They take about a second themselves to tell each
+#: other of a failover, so more often would not shorten much what a former primary may be told in vain.
+WATCH_SECONDS = 0.5
+
+#: What is left of those asked once a majority has answered: one that is merely a moment later than most need
+#: not be connected to anew the next time.
+LINGER_SECONDS = 0.05
 
 _UNKNOWN = re.compile("No such (?:master|primary)")
 
@@ -64,139 +71,158 @@ class Opinion:
         )
 
 
-def choose(name: str, answers: Sequence[Opinion | RedisError], *, asked: int) -> Address:
-    """Where the primary is by what its sentinels say. Raises NoPrimary.
+def choose(
+    name: str, answers: Sequence[Opinion | RedisError], *, asked: int, known_epoch: int = 0
+) -> Opinion:
+    """Whom to believe. Raises NoPrimary.
 
-    A sentinel that was cut off, or slept, names the old primary in good faith: the newest epoch counts.
+    A sentinel that was cut off, or slept, names the old primary in good faith: the newest epoch counts. Any
+    two majorities have a sentinel in common, so one of a majority knows of the newest failover. Fewer are
+    believed unless they tell less than was known before (`known_epoch`).
     """
     opinions = [answer for answer in answers if isinstance(answer, Opinion)]
     if not opinions:
-        if sum(bool(_UNKNOWN.search(str(answer))) for answer in answers) > asked / 2:
-            raise UnknownPrimary(f"The sentinels of Redis know no primary called {name!r}.")
-        if any(not isinstance(answer, NoPrimary) for answer in answers):
-            raise NoPrimary("The sentinels of Redis refuse to tell where the primary is.")
-        raise NoPrimary("No sentinel of Redis answers.")
+        raise _nobody(name, answers, asked)
     newest = max(opinion.epoch for opinion in opinions)
+    if newest < known_epoch and len(opinions) <= asked / 2:
+        raise NoPrimary("Most sentinels of Redis are away, and the others have missed a failover.")
     for opinion in opinions:
         if opinion.epoch == newest and not opinion.is_down:
-            return opinion.address
+            return opinion
     # Connecting would only cost the time until it fails; a new one will be named in a moment.
     raise NoPrimary("The primary of Redis is down, and its sentinels have not chosen another yet.")
 
 
-class Sentinels:
-    """Those who know where one primary is."""
+def _nobody(name: str, answers: Sequence[Opinion | RedisError], asked: int) -> NoPrimary:
+    """Why none of these answers helps."""
+    if sum(bool(_UNKNOWN.search(str(answer))) for answer in answers) > asked / 2:
+        return UnknownPrimary(f"The sentinels of Redis know no primary called {name!r}.")
+    if any(not isinstance(answer, NoPrimary) for answer in answers):
+        return NoPrimary("The sentinels of Redis refuse to tell where the primary is.")
+    return NoPrimary("No sentinel of Redis answers.")
 
-    def __init__(self, url: SentinelUrl) -> None:
-        self._url = url
-        #: Where a connection has last met the primary.
-        self.current: Address | None = None
-        self._answer: Address | NoPrimary = NoPrimary("nobody has asked yet")
-        self._asked_at = float("-inf")
-        self._asking = asyncio.Lock()
 
-    async def primary(self) -> Address:
-        """Where the primary is now. Raises NoPrimary."""
-        async with self._asking:
-            if time.monotonic() - self._asked_at > FRESH_SECONDS:
-                try:
-                    self._answer = await self._ask_all()
-                except NoPrimary as nowhere:
-                    self._answer = nowhere
-                self._asked_at = time.monotonic()
-        if isinstance(self._answer, NoPrimary):
-            raise type(self._answer)(*self._answer.args)
-        return self._answer
+class Sentinel:
+    """One sentinel, asked over a connection that is kept. Not by two at once."""
 
-    async def _ask_all(self) -> Address:
-        addresses = self._url.hosts.addresses
-        asking = [asyncio.create_task(self._ask(address)) for address in addresses]
-        answers: list[Opinion | RedisError] = []
-        try:
-            for one in asyncio.as_completed(asking):
-                answers.append(await one)
-                # Any two majorities share a sentinel, so one of these knows of the newest failover.
-                if sum(isinstance(answer, Opinion) for answer in answers) > len(addresses) / 2:
-                    break
-        finally:
-            await tasks.end(*asking)
-        return choose(self._url.primary, answers, asked=len(addresses))
-
-    async def _ask(self, address: Address) -> Opinion | RedisError:
-        connection = self._connection_to(address)
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                await connection.connect()  # type: ignore[no-untyped-call]
-                await connection.send_command("SENTINEL", "MASTER", self._url.primary, check_health=False)
-                return Opinion.parse(await connection.read_response(disable_decoding=True))
-        except (ResponseError, driver.AuthenticationError) as refusal:
-            return RedisError(str(refusal))
-        except (RedisError, OSError) as error:
-            return NoPrimary(str(error))
-        finally:
-            await connection.disconnect(nowait=True)
-
-    def _connection_to(self, address: Address) -> Connection:
-        hosts = self._url.hosts
+    def __init__(self, url: SentinelUrl, address: Address) -> None:
+        self._name = url.primary
         options: dict[str, Any] = {
             "host": address.host,
             "port": address.port,
             "lib_name": None,
             "lib_version": None,
-            **self._url.sentinel_credentials,
-            **hosts.tls_options,
+            **url.sentinel_credentials,
+            **url.hosts.tls_options,
         }
-        return (SSLConnection if hosts.is_tls else Connection)(**options)
+        self._connection = (SSLConnection if url.hosts.is_tls else Connection)(**options)
 
-
-class PrimaryConnection(Connection):
-    """A connection that leads to the primary, wherever that is when it is made."""
-
-    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
-        super().__init__(**options)
-        self._sentinels = sentinels
-
-    async def connect(self) -> None:
-        """Connect to the primary; does nothing while connected to it, as far as is known.
-
-        Raises NoPrimary, and what the driver raises.
-        """
-        if self.is_connected:
-            if (self.host, self.port) == self._sentinels.current:
-                return
-            await self.disconnect(nowait=True)  # Another connection has heard of a failover.
-        self.host, self.port = await self._sentinels.primary()
-        await super().connect()  # type: ignore[no-untyped-call]
-
-    async def on_connect(self) -> None:
-        """Introduce ourselves, and make sure that this is a primary. Raises NoPrimary."""
-        # A frozen server takes connections; how long its user waits for an answer is another matter.
+    async def ask(self) -> Opinion | RedisError:
+        """What it says; NoPrimary if it does not answer, another error if it refuses to."""
         try:
-            async with asyncio.timeout(self.socket_connect_timeout):
-                await super().on_connect()
-                role = await self._role()
-        except TimeoutError:
-            raise driver.TimeoutError("The primary of Redis does not answer.") from None
-        if role != b"master":
-            raise NoPrimary("What the sentinels of Redis call the primary is a replica.")
-        self._sentinels.current = Address(self.host, self.port)
+            async with asyncio.timeout(ASK_SECONDS):
+                await self._connection.connect()  # type: ignore[no-untyped-call]
+                await self._connection.send_command("SENTINEL", "MASTER", self._name, check_health=False)
+                return Opinion.parse(await self._connection.read_response(disable_decoding=True))
+        except (ResponseError, driver.AuthenticationError) as refusal:
+            return RedisError(str(refusal))
+        except (RedisError, OSError) as error:
+            await self.close()
+            return NoPrimary(str(error))
 
-    async def _role(self) -> Any:
-        await self.send_command("ROLE", check_health=False)
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._connection.disconnect(nowait=True)
+
+
+class Member(Protocol):
+    """A connection to the primary, as its sentinels' watch sees it."""
+
+    @property
+    def met(self) -> Opinion:
+        """By which opinion it was made."""
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """End it."""
+
+
+class Sentinels:
+    """Those who know where one primary is, and the connections that were made on their word.
+
+    A connection joins when it has met the primary and leaves when it ends. As long as there are any, the
+    sentinels are watched, and connections to a former primary ended, whatever they are waiting for there.
+    """
+
+    def __init__(self, url: SentinelUrl) -> None:
+        self._name = url.primary
+        self._sentinels = [Sentinel(url, address) for address in url.hosts.addresses]
+        self._answer: Opinion | NoPrimary = NoPrimary("Nobody has asked yet.")
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        #: The highest epoch that anybody told.
+        self._epoch = 0
+        self._members: WeakSet[Member] = WeakSet()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def primary(self) -> Opinion:
+        """Where the primary is now. Raises NoPrimary."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at > FRESH_SECONDS:
+                self._answer = await self._ask_all()
+                self._asked_at = time.monotonic()
+        if isinstance(self._answer, NoPrimary):
+            raise type(self._answer)(*self._answer.args)
+        self._epoch = self._answer.epoch
+        await self._dismiss(self._answer)
+        return self._answer
+
+    async def _ask_all(self) -> Opinion | NoPrimary:
+        asking = [asyncio.create_task(sentinel.ask()) for sentinel in self._sentinels]
+        answers: list[Opinion | RedisError] = []
+        waiting = set(asking)
         try:
-            return (await self.read_response(disable_decoding=True))[0]
-        except driver.NoPermissionError:
-            return b"master"  # For a user who may not ask, the first write will tell.
+            while waiting:
+                enough = sum(isinstance(answer, Opinion) for answer in answers) > len(asking) / 2
+                patience = LINGER_SECONDS if enough else None
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+                answers += [task.result() for task in done]
+                if not done:
+                    break
+            return choose(self._name, answers, asked=len(asking), known_epoch=self._epoch)
+        except NoPrimary as nowhere:
+            return nowhere
+        finally:
+            await tasks.end(*asking)
 
-    async def read_response(self, *args: Any, **options: Any) -> Any:
-        """An answer. One that only a former primary gives ends the connection: it would go on giving it."""
-        try:
-            return await super().read_response(*args, **options)
-        except ResponseError as error:
-            if isinstance(error, driver.ReadOnlyError) or _LEFT_BEHIND.search(str(error)):
-                await self.disconnect(nowait=True)
-            raise
+    def join(self, member: Member) -> None:
+        """A connection has met the primary."""
+        self._members.add(member)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
 
+    async def leave(self, member: Member) -> None:
+        """A connection has ended. The last one's end is that of the watch, too."""
+        self._members.discard(member)
+        if self._members:
+            return
+        # The watch itself may have ended that connection; then it sees that nobody is left.
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            watching, self._watching = self._watching, None
+            await tasks.end(watching)
+        for sentinel in [] if self._members else self._sentinels:
+            await sentinel.close()
 
-class TlsPrimaryConnection(PrimaryConnection, SSLConnection):
-    """The same, encrypted."""
+    async def _watch(self) -> None:
+        while self._members:
+            await asyncio.sleep(WATCH_SECONDS)
+            # Should nobody know better, those who are connected are no worse off for it.
+            with contextlib.suppress(NoPrimary):
+                await self.primary()
+
+    async def _dismiss(self, newest: Opinion) -> None:
+        """End the connections to those that led before."""
+        for member in list(self._members):
+            if member.met.epoch < newest.epoch and member.met.address != newest.address:
+                await member.disconnect(nowait=True)
