@@ -96,6 +96,21 @@ def test_a_worker_counts_as_long_as_its_lease(redis_url: str, store: Any) -> Non
     assert look(redis_url)["workers"].found == "1 alive"
 
 
+def test_a_worker_whose_event_loop_is_late_is_named(redis_url: str, store: Any) -> None:
+    for worker, late in {"host:1:abc": 40, "host:2:abc": 3, "host:3:gone": 9000}.items():
+        store.hset(keys.LAG, worker, late)
+    heartbeat(store, "host:1:abc")
+    heartbeat(store, "host:2:abc")
+    heartbeat(store, "host:3:gone", seconds_ago=60)
+    finding = look(redis_url)["event loops"]
+    assert (finding.verdict, finding.found) == (Verdict.OK, "up to 40 ms late")
+
+    store.hset(keys.LAG, "host:2:abc", 1200)
+    finding = look(redis_url)["event loops"]
+    assert (finding.verdict, finding.found) == (Verdict.WARN, "up to 1200 ms late")
+    assert "host:2:abc" in str(finding.advice)
+
+
 @pytest.mark.parametrize(("queued", "verdict"), [(7, Verdict.OK), (8, Verdict.WARN), (10, Verdict.FAIL)])
 def test_a_queue_that_fills_is_told(redis_url: str, store: Any, queued: int, verdict: Verdict) -> None:
     store.zadd(keys.READY, {f"job_{number}": 0 for number in range(queued)})

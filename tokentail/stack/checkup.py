@@ -15,6 +15,7 @@ import redis
 
 from tokentail.shared import keys
 from tokentail.shared.errors import ConfigError
+from tokentail.shared.lag import SLOW_SECONDS
 from tokentail.shared.models import ModelList
 from tokentail.shared.redis import OLDEST_VERSION
 from tokentail.shared.settings import PREFIX, Settings
@@ -84,6 +85,7 @@ def _server(name: str, url: str, settings: Settings) -> Iterator[Finding]:
             yield _clock(name, client)
             if url == settings.redis_url:
                 yield _workers(client, settings)
+                yield from _event_loops(client, settings)
                 yield _queue(client, settings)
     except (redis.AuthenticationError, redis.ResponseError) as error:
         yield Finding(name, Verdict.FAIL, "not usable", f"{_without_password(url)} says: {error}.")
@@ -159,6 +161,20 @@ def _workers(client: Any, settings: Settings) -> Finding:
     if alive:
         return Finding("workers", Verdict.OK, f"{alive} alive")
     return Finding("workers", Verdict.WARN, "none alive", "Jobs wait until one starts: `tokentail worker`.")
+
+
+def _event_loops(client: Any, settings: Settings) -> Iterator[Finding]:
+    told = client.hgetall(keys.LAG)
+    lags = {worker: int(told[worker]) for worker in _live(client, settings) if worker in told}
+    if not lags:
+        return
+    latest = max(lags, key=lambda worker: lags[worker])
+    found = f"up to {lags[latest]} ms late"
+    if lags[latest] <= SLOW_SECONDS * 1000:
+        yield Finding("event loops", Verdict.OK, found)
+    else:
+        advice = f"Streams of {latest} stop and jump: lower TOKENTAIL_CONCURRENCY, and add workers."
+        yield Finding("event loops", Verdict.WARN, found, advice)
 
 
 def _live(client: Any, settings: Settings) -> list[str]:
