@@ -40,15 +40,19 @@ class ScriptedQueue:
         self.asked: list[tuple[float, list[tuple[str, int]], float]] = []
         self.answered_at = 0.0
         self.silent = False
+        #: Set by a test to end a silence from the loop that waits.
+        self.answers = asyncio.Event()
         self.failure: Exception | None = None
 
-    async def renew(self, worker_id: str, held: list[tuple[str, int]], *, lag_seconds: float) -> list[Held]:
+    async def renew(
+        self, worker_id: str, held: list[tuple[str, int]], *, lag_seconds: float = 0.0
+    ) -> list[Held]:
         asked_at = time.monotonic()
         self.asked.append((asked_at, list(held), lag_seconds))
         if self.failure is not None:
             raise self.failure
         if self.silent:
-            await asyncio.Event().wait()
+            await self.answers.wait()
         self.answered_at = asked_at
         return [Held.HELD] * len(held)
 
@@ -59,7 +63,7 @@ class ScriptedQueue:
 
 def scripted_leases(queue: ScriptedQueue, lease_seconds: float = LEASE_SECONDS) -> Leases:
     settings = Settings(lease_seconds=lease_seconds)
-    return Leases("worker-1", None, settings, queue.open)  # type: ignore[arg-type]
+    return Leases("worker-1", queue, settings, queue.open)  # type: ignore[arg-type]
 
 
 def claim(number: int = 1) -> Claim:
@@ -124,6 +128,21 @@ async def test_jobs_that_come_and_go_are_renewed_while_they_are_held() -> None:
         leases.release(two)  # type: ignore[arg-type]
         await eventually(lambda: queue.asked[-1][1] == [])
         assert one.stops == two.stops == []
+
+
+async def test_a_cancel_that_comes_while_a_renewal_is_under_way_is_kept_for_the_claim_it_speaks_of() -> None:
+    # Given a renewal that waits for its answer
+    queue = ScriptedQueue()
+    queue.silent = True
+    leases = scripted_leases(queue)
+    renewing = asyncio.create_task(leases.renew())
+    await eventually(lambda: queue.asked)
+    # When a cancel arrives before the claim it speaks of, and then the answer, which could not tell of it
+    leases.obey("job_1", 1, Held.CANCEL)
+    queue.answers.set()
+    await renewing
+    # Then it is obeyed when the claim arrives
+    assert hold(leases, claim()).stops == [Stop.CANCEL]
 
 
 # Leases that can't be renewed

@@ -152,7 +152,7 @@ class Heartbeat:
         asked_at = time.monotonic()
         leases = self._standing.to_renew(self._held())
         answers = await queue.renew(self._worker_id, leases, lag_seconds=self._lag.seconds)
-        self._standing.renewed(leases, answers, asked_at)
+        self._standing.hear(leases, answers, asked_at)
         self._call(self._hear, asked_at, leases, answers)
 
     async def _watch(self) -> None:

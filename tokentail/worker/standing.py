@@ -33,26 +33,29 @@ class Standing:
     def __init__(self, lease_seconds: float) -> None:
         self._trusted_seconds = trusted_seconds(lease_seconds)
         self._renewed: dict[Lease, float] = {}
-        self._given_up: set[Lease] = set()
+        #: Neither renewed nor given up again: those that were, and those that are somebody else's.
+        self._over: set[Lease] = set()
 
     def to_renew(self, held: Mapping[Lease, float]) -> list[Lease]:
-        """What to ask for. Not what was given up: an attempt that hangs as it ends must not keep its job."""
-        return [lease for lease in held if lease not in self._given_up]
+        """What to ask for. Not what is over: an attempt that hangs as it ends must not keep its job."""
+        return [lease for lease in held if lease not in self._over]
 
-    def renewed(self, leases: Sequence[Lease], answers: Iterable[Held], asked_at: float) -> None:
+    def hear(self, leases: Sequence[Lease], answers: Iterable[Held], asked_at: float) -> None:
         """Take in what the queue answered to a request sent at `asked_at`."""
         for lease, answer in zip(leases, answers, strict=True):
             if answer in (Held.HELD, Held.CANCEL):
                 self._renewed[lease] = asked_at
+            else:
+                self._over.add(lease)
 
     def give_up(self, held: Mapping[Lease, float], now: float) -> list[Lease]:
         """The leases that can't be relied on any more, each told once. `held`: when each was claimed."""
         self._renewed = {lease: at for lease, at in self._renewed.items() if lease in held}
-        self._given_up &= held.keys()
+        self._over &= held.keys()
         lapsed = [
             lease
             for lease in self.to_renew(held)
             if now - max(held[lease], self._renewed.get(lease, held[lease])) >= self._trusted_seconds
         ]
-        self._given_up.update(lapsed)
+        self._over.update(lapsed)
         return lapsed
