@@ -51,7 +51,7 @@ async def end(script: Script, job_id: str) -> object:
 
 
 async def test_what_a_durable_script_has_answered_is_on_the_replica(pair: Sentineled, redis: Redis) -> None:
-    append = Durable(redis, 1).script("append")
+    append = Durable(1).script(redis, "append")
     for number in range(50):
         # When a script that writes has answered
         await end(append, f"job_{number}")
@@ -63,7 +63,7 @@ async def test_what_a_durable_script_has_answered_is_on_the_replica(pair: Sentin
 async def test_a_replica_that_does_not_confirm_is_told_as_redis_being_away(
     pair: Sentineled, redis: Redis
 ) -> None:
-    append = Durable(redis, 1).script("append")
+    append = Durable(1).script(redis, "append")
     # When the replica hangs; Then what was written is not acknowledged
     with frozen(pair.replicas[0]):
         with pytest.raises(StoreUnavailable, match="replicas of Redis"):
@@ -78,19 +78,19 @@ async def test_a_replica_that_does_not_confirm_is_told_as_redis_being_away(
 
 
 async def test_more_replicas_than_there_are_acknowledge_nothing(redis: Redis) -> None:
-    append = Durable(redis, 2).script("append")
+    append = Durable(2).script(redis, "append")
     with pytest.raises(StoreUnavailable, match="replicas of Redis"):
         await end(append, "job")
 
 
 async def test_without_replicas_to_wait_for_nothing_is_waited_for(pair: Sentineled, redis: Redis) -> None:
-    append = Durable(redis, 0).script("append")
+    append = Durable(0).script(redis, "append")
     with frozen(pair.replicas[0]):
         assert (await end(append, "job"))[0] == b"written"  # type: ignore[index]
 
 
 async def test_reading_goes_on_while_writes_wait_for_a_replica(pair: Sentineled, redis: Redis) -> None:
-    append = Durable(redis, 1).script("append")
+    append = Durable(1).script(redis, "append")
     await end(append, "job")
     # Given a crowd whose writes wait for a replica that hangs
     with frozen(pair.replicas[0]):
@@ -110,7 +110,7 @@ def _one_waits(server: RedisServer) -> bool:
 
 
 async def test_a_caller_that_gives_up_leaves_its_turn_to_others(pair: Sentineled, redis: Redis) -> None:
-    append = Durable(redis, 1).script("append")
+    append = Durable(1).script(redis, "append")
     # Given callers that were cancelled while they waited, and while they waited for their turn
     with frozen(pair.replicas[0]):
         crowd = [asyncio.create_task(end(append, f"job_{number}")) for number in range(6)]
@@ -123,7 +123,7 @@ async def test_a_caller_that_gives_up_leaves_its_turn_to_others(pair: Sentineled
 
 
 async def test_a_server_that_has_forgotten_the_scripts_is_taught_again(redis: Redis) -> None:
-    append = Durable(redis, 1).script("append")
+    append = Durable(1).script(redis, "append")
     await end(append, "job")
     await redis.script_flush()
     assert (await end(append, "job"))[0] == b"written"  # type: ignore[index]

@@ -85,7 +85,8 @@ def create_app(
 async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Context]:
     redis = store.client(settings.redis_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
     plane = data_plane(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
-    queue, logs, tails = Queue(redis, settings), Logs(plane), Tails(plane)
+    logs = Logs(plane, wait_replicas=settings.wait_replicas)
+    queue, tails = Queue(redis, settings), Tails(plane)
     context = Context(settings, models, redis, plane, queue, logs, tails)
     helpers = [
         asyncio.create_task(tails.run()),

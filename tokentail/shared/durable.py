@@ -29,21 +29,20 @@ class Script(Protocol):
 
 
 class Durable:
-    """Scripts of one Redis that return only when N replicas have what they wrote.
+    """Makes scripts that return only when N replicas have what they wrote.
 
     A failover, or the loss of the primary with its disk, then forgets nothing that such a script answered.
     With N = 0 they are plain scripts.
     """
 
-    def __init__(self, redis: Redis, replicas: int) -> None:
-        self._redis = redis
+    def __init__(self, replicas: int) -> None:
         self._replicas = replicas
         self._turns = asyncio.Semaphore(WAITING_AT_ONCE)
 
-    def script(self, *names: str) -> Script:
+    def script(self, redis: Redis, *names: str) -> Script:
         """The script that these files of `lua/` make. It raises StoreUnavailable if too few replicas confirm
         in time: what it did may be lost or not, and the caller does it again."""
-        plain = store.script(self._redis, *names)
+        plain = store.script(redis, *names)
 
         async def run(keys: list[str], args: list[Any]) -> Any:
             try:
@@ -52,26 +51,28 @@ class Durable:
             except TimeoutError:
                 raise StoreUnavailable(_TOO_FEW) from None
             try:
-                return await self._confirmed(plain, keys, args)
+                return await self._confirmed(redis, plain, keys, args)
             finally:
                 self._turns.release()
 
         return run if self._replicas else plain
 
-    async def _confirmed(self, script: AsyncScript, keys: list[str], args: list[Any]) -> Any:
+    async def _confirmed(self, redis: Redis, script: AsyncScript, keys: list[str], args: list[Any]) -> Any:
         try:
-            answer, copies = await self._run_and_wait(script.sha, keys, args)
+            answer, copies = await self._run_and_wait(redis, script.sha, keys, args)
         except NoScriptError:
-            await self._redis.script_load(script.script)
-            answer, copies = await self._run_and_wait(script.sha, keys, args)
+            await redis.script_load(script.script)
+            answer, copies = await self._run_and_wait(redis, script.sha, keys, args)
         if isinstance(copies, ResponseError) or copies < self._replicas:
             raise StoreUnavailable(_TOO_FEW)
         return answer
 
-    async def _run_and_wait(self, sha: str, keys: list[str], args: list[Any]) -> tuple[Any, Any]:
+    async def _run_and_wait(
+        self, redis: Redis, sha: str, keys: list[str], args: list[Any]
+    ) -> tuple[Any, Any]:
         # One connection, for WAIT speaks of what came over its own; and one trip. It waits for all that the
         # primary has written so far, so also for what a script found there that an earlier call had written.
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = redis.pipeline(transaction=False)
         pipe.evalsha(sha, len(keys), *keys, *args)
         pipe.execute_command("WAIT", self._replicas, int(WAIT_SECONDS * 1000))
         answer, copies = await pipe.execute(raise_on_error=False)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
-
-from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
 from tokentail.shared import events, keys
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.data_plane import DataPlane
+from tokentail.shared.durable import Durable
 from tokentail.shared.errors import LogCut
 from tokentail.shared.events import Event
 
@@ -45,10 +40,11 @@ class Entry(NamedTuple):
 class Logs:
     """All logs of one data plane. Every method raises StoreUnavailable when the log's Redis is away."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, *, wait_replicas: int = 0) -> None:
         self._plane = plane
-        #: The script that guards a log's beginnings and its ending, by the client of each node.
-        self._scripts: WeakKeyDictionary[Redis, AsyncScript] = WeakKeyDictionary()
+        #: An opening that is lost is written again by its owner, who has it; nobody has to wait for it.
+        self._openings = Durable(0)
+        self._endings = Durable(wait_replicas)
 
     async def open(self, job_id: str, cursor: Cursor, raw: bytes, *, ttl_seconds: float) -> int | Entry:
         """Append the entry that opens an attempt and set the log's lifetime from now.
@@ -57,32 +53,29 @@ class Logs:
         repeating is harmless), else the entry that forbids it: the log's ending, or an entry of a newer
         attempt.
         """
-        answer = await self._guarded(job_id, cursor, raw, ttl_seconds)
+        answer = await self._guarded(self._openings, job_id, cursor, raw, ttl_seconds)
         return answer if isinstance(answer, Entry) else int(answer[1])
 
     async def append(self, job_id: str, cursor: Cursor, raw: bytes, *, ttl_seconds: float) -> Entry | None:
-        """Append the entry that opens or ends an attempt and set the log's lifetime from now. An ending is
-        stored also where Redis has no memory left for anything else.
+        """Append an ending and set the log's lifetime from now. It is stored also where Redis has no memory
+        left for anything else, and on as many replicas as an ending must be.
 
         Returns None when it is written (also if it was already: repeating is harmless), else the entry
         that forbids it: the log's ending, or an entry of a newer attempt. Raises LogCut if the entry would
         not follow the one before it.
         """
-        answer = await self._guarded(job_id, cursor, raw, ttl_seconds)
+        answer = await self._guarded(self._endings, job_id, cursor, raw, ttl_seconds)
         return answer if isinstance(answer, Entry) else None
 
-    async def _guarded(self, job_id: str, cursor: Cursor, raw: bytes, ttl_seconds: float) -> Any:
+    async def _guarded(
+        self, durable: Durable, job_id: str, cursor: Cursor, raw: bytes, ttl_seconds: float
+    ) -> Any:
         key = keys.log(job_id)
-        args: list[str | bytes | int] = [str(cursor), raw, int(ttl_seconds * 1000)]
-        answer = await self._plane.run(key, lambda redis: self._script(redis)([key], args))
+        args: list[Any] = [str(cursor), raw, int(ttl_seconds * 1000)]
+        answer = await self._plane.run(key, lambda redis: durable.script(redis, _GUARD)([key], args))
         if answer[0] == b"gap":
             raise LogCut(f"Redis has forgotten the end of the log of {job_id}.")
         return forbidding(answer) or answer
-
-    def _script(self, redis: Redis) -> AsyncScript:
-        if redis not in self._scripts:
-            self._scripts[redis] = store.script(redis, _GUARD)
-        return self._scripts[redis]
 
     async def last(self, job_id: str) -> Entry | None:
         """The newest entry, or None if there is no log."""
@@ -109,14 +102,9 @@ class Logs:
         await self._plane.run(key, lambda redis: redis.unlink(key))
 
 
-@cache
-def _guard() -> str:
-    return resources.files("tokentail.shared").joinpath(f"lua/{_GUARD}.lua").read_text()
-
-
 def opening(key: str, cursor: Cursor, raw: bytes, ttl_seconds: float) -> tuple[Any, ...]:
     """The command that does what `Logs.open` does, for connections that are not a client's."""
-    return ("EVAL", _guard(), 1, key, str(cursor), raw, int(ttl_seconds * 1000))
+    return ("EVAL", store.script_text(_GUARD), 1, key, str(cursor), raw, int(ttl_seconds * 1000))
 
 
 def forbidding(answer: list[bytes]) -> Entry | None:

@@ -68,15 +68,15 @@ class Queue:
         self._dead_ttl_ms = int(settings.dead_ttl_seconds * 1000)
         self._lease_ms = int(settings.lease_seconds * 1000)
         # What somebody is told of for good: that there is a job, how it ended, that it is gone.
-        durable = Durable(redis, settings.wait_replicas)
-        self._enqueue = durable.script("common", "enqueue")
+        durable = Durable(settings.wait_replicas)
+        self._enqueue = durable.script(redis, "common", "enqueue")
         self._claim = store.script(redis, "common", "claim")
         self._renew = store.script(redis, "common", "renew")
-        self._finish = durable.script("common", "finish")
+        self._finish = durable.script(redis, "common", "finish")
         self._handback = store.script(redis, "common", "handback")
-        self._cancel = durable.script("common", "cancel")
+        self._cancel = durable.script(redis, "common", "cancel")
         self._expire = store.script(redis, "common", "expire")
-        self._delete = durable.script("common", "delete")
+        self._delete = durable.script(redis, "common", "delete")
 
     # For the API
 

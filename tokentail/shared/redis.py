@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
 
@@ -101,8 +102,14 @@ def client(
 
 def script(redis: Redis, *names: str) -> AsyncScript:
     """The script `lua/<name>.lua`, or what several such files make one after the other, sent by its hash."""
+    return redis.register_script(script_text(*names))
+
+
+@cache
+def script_text(*names: str) -> str:
+    """What these files of `lua/` make, one after the other."""
     folder = resources.files("tokentail.shared") / "lua"
-    return redis.register_script("\n".join((folder / f"{name}.lua").read_text() for name in names))
+    return "\n".join((folder / f"{name}.lua").read_text() for name in names)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ async def _work(settings: Settings, models: Models) -> int:
     gc.collect()
     gc.freeze()
 
-    logs = Logs(plane)
+    logs = Logs(plane, wait_replicas=settings.wait_replicas)
     queue = Queue(redis, settings)
     appender = Appender(plane, logs)
 
