@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from tokentail.api import metrics as metrics_module
-from tokentail.api.app import RequestIds, create_app
+from tokentail.api.app import REDIS_SECONDS, RequestIds, create_app
 from tokentail.shared import keys
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
@@ -165,6 +165,8 @@ async def test_without_redis_is_told_that_it_is_away_and_what_else_is_known(
             # Then the scrape is answered, and says so
             series = await edge.series()
             assert series["tokentail_redis_up",] == 0
+            # And in time, though a command may wait for Redis for longer
+            assert series["tokentail_redis_scrape_seconds",] < REDIS_SECONDS
             assert series["tokentail_api_followers", PID] == 0
             # And nothing is invented
             assert ("tokentail_jobs_queued",) not in series

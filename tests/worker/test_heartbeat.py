@@ -14,6 +14,7 @@ import pytest
 import redis as plain_redis
 from given import eventually, running
 from keeping import ToldAttempt, be_busy, hold, kept
+from processes import until
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
@@ -231,6 +232,15 @@ async def test_a_worker_that_is_cut_off_from_a_real_redis_stops_in_time(
             os.kill(server.pid, signal.SIGCONT)
 
 
+async def test_a_redis_that_was_away_is_asked_again_long_before_the_next_beat() -> None:
+    # Given a heart that beats every 15 seconds, and a Redis that is away
+    queue = ScriptedQueue()
+    queue.failure = StoreUnavailable("It is away.")
+    async with kept(scripted_leases(queue, lease_seconds=60)):
+        # Then it is asked again and again
+        await eventually(lambda: len(queue.asked) > 3)
+
+
 # Start and stop
 
 
@@ -249,9 +259,8 @@ async def test_leases_that_are_no_longer_kept_are_not_renewed() -> None:
 
 async def test_a_heartbeat_may_be_stopped_twice_or_without_having_begun() -> None:
     queue = ScriptedQueue()
-    make = (lambda: {}, lambda *said: None, LoopLag())
     never, beating = (
-        Heartbeat("w", 2, open_queue=queue.open, held=make[0], hear=make[1], lag=make[2])  # type: ignore[arg-type]
+        Heartbeat("w", 2, open_queue=queue.open, held=dict, hear=lambda *said: None, lag=LoopLag())  # type: ignore[arg-type]
         for _ in range(2)
     )
     never.stop()
@@ -272,4 +281,29 @@ async def test_a_heart_that_breaks_ends_the_keeping_with_what_broke_it() -> None
     with pytest.raises(RuntimeError, match="unforeseen"):
         async with asyncio.timeout(20):
             await leases.keep()
+    assert heartbeats() == []
+
+
+def test_a_heart_goes_on_in_peace_when_the_loop_that_was_to_hear_is_closed() -> None:
+    # Given an event loop that ended without having stopped its heartbeat
+    queue = ScriptedQueue()
+
+    async def begin() -> Heartbeat:
+        heartbeat = Heartbeat(
+            "w",
+            0.5,
+            open_queue=queue.open,  # type: ignore[arg-type]
+            held=dict,
+            hear=lambda *said: None,
+            lag=LoopLag(),
+        )
+        heartbeat.start()
+        await eventually(lambda: queue.asked)
+        return heartbeat
+
+    heartbeat = asyncio.run(begin())
+    # Then it beats on until it is stopped
+    asked = len(queue.asked)
+    until(lambda: len(queue.asked) > asked + 1, "two more beats")
+    heartbeat.stop()
     assert heartbeats() == []
