@@ -13,10 +13,12 @@ from tokentail.stack.redis_server import RedisServer
 
 @dataclass
 class ScriptedSentinel:
-    """Answers SENTINEL MASTER with its `opinion`; `error` instead if there is one; nothing while `silent`."""
+    """Answers who leads, as its fields say; `error` instead if there is one; nothing while `silent`."""
 
     leader: RedisServer
     epoch: int = 1
+    #: While it makes `leader` the primary: the one before, of which SENTINEL MASTER still speaks.
+    before: RedisServer | None = None
     flags: str = "master"
     error: str | None = None
     silent: bool = False
@@ -53,20 +55,23 @@ class ScriptedSentinel:
     def _answer(self, command: list[str]) -> bytes:
         if command[0] == "AUTH":
             return b"+OK\r\n"
-        assert command == ["SENTINEL", "MASTER", NAME]
         if self.error is not None:
             return f"-{self.error}\r\n".encode()
+        if command == ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]:
+            return _list(["127.0.0.1", str(port_of(self.leader))])
+        assert command == ["SENTINEL", "MASTER", NAME]
         told = {
             "name": NAME,
             "ip": "127.0.0.1",
-            "port": str(port_of(self.leader)),
+            "port": str(port_of(self.before or self.leader)),
             "flags": self.flags,
             "config-epoch": str(self.epoch),
         }
-        words = [word for pair in told.items() for word in pair]
-        return f"*{len(words)}\r\n".encode() + b"".join(
-            f"${len(word)}\r\n{word}\r\n".encode() for word in words
-        )
+        return _list([word for pair in told.items() for word in pair])
+
+
+def _list(words: list[str]) -> bytes:
+    return f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words)
 
 
 def url_of(*sentinels: ScriptedSentinel, options: str = "") -> str:

@@ -96,6 +96,22 @@ async def test_a_primary_is_found_by_its_name(
         assert await port_met_by(redis) == port_of(redis_server)
 
 
+async def test_a_primary_that_is_just_being_made_is_found(
+    three_sentinels: list[ScriptedSentinel],
+    redis_server: RedisServer,
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    # Given a sentinel that has promoted a server, and still has to tell replicas and other sentinels
+    for sentinel in three_sentinels:
+        sentinel.leader = new_redis_server()
+    leading = three_sentinels[0]
+    leading.leader, leading.before, leading.epoch = redis_server, leading.leader, 2
+    leading.flags = "master,s_down,o_down,failover_in_progress"
+    # When a client connects; Then it is led to the new one
+    async with store.client(url_of(*three_sentinels)) as redis:
+        assert await port_met_by(redis) == port_of(redis_server)
+
+
 async def test_a_dead_sentinel_and_one_that_hangs_are_done_without(
     three_sentinels: list[ScriptedSentinel], redis_server: RedisServer
 ) -> None:

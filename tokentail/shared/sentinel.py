@@ -59,16 +59,16 @@ class Opinion:
     is_down: bool
 
     @classmethod
-    def parse(cls, answer: Sequence[bytes]) -> Opinion:
-        """From the answer to SENTINEL MASTER, a list of names and values."""
-        told = {answer[i].decode(): answer[i + 1].decode() for i in range(0, len(answer), 2)}
-        flags = told["flags"].split(",")
-        return cls(
-            Address(told["ip"], int(told["port"])),
-            int(told["config-epoch"]),
-            # A failover under way leaves the old primary as "master" until the new one has been made.
-            "s_down" in flags or "o_down" in flags,
-        )
+    def parse(cls, master: Sequence[bytes], address: Sequence[bytes]) -> Opinion:
+        """From the answers to SENTINEL MASTER, a list of names and values, and GET-MASTER-ADDR-BY-NAME.
+
+        While a sentinel makes another server the primary, the first already has the failover's epoch but
+        still the old address, and tells of the old server whether it is down.
+        """
+        told = {master[i].decode(): master[i + 1].decode() for i in range(0, len(master), 2)}
+        now = Address(address[0].decode(), int(address[1]))
+        is_down = bool({"s_down", "o_down"} & set(told["flags"].split(",")))
+        return cls(now, int(told["config-epoch"]), is_down and now == (told["ip"], int(told["port"])))
 
 
 def choose(
@@ -121,14 +121,32 @@ class Sentinel:
         """What it says; NoPrimary if it does not answer, another error if it refuses to."""
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                await self._connection.connect()  # type: ignore[no-untyped-call]
-                await self._connection.send_command("SENTINEL", "MASTER", self._name, check_health=False)
-                return Opinion.parse(await self._connection.read_response(disable_decoding=True))
+                return await self._ask()
         except (ResponseError, driver.AuthenticationError) as refusal:
             return RedisError(str(refusal))
         except (RedisError, OSError) as error:
             await self.close()
             return NoPrimary(str(error))
+
+    async def _ask(self) -> Opinion:
+        await self._connection.connect()  # type: ignore[no-untyped-call]
+        # The address last: should a failover get in between, it is newer than its epoch, not older.
+        questions = [("SENTINEL", "MASTER", self._name), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)]
+        await self._connection.send_packed_command(
+            self._connection.pack_commands(questions), check_health=False
+        )
+        # Both, for a connection on which an answer is left must not be asked again.
+        answers = [await self._answer() for _ in questions]
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return Opinion.parse(*answers)
+
+    async def _answer(self) -> Any:
+        try:
+            return await self._connection.read_response(disable_decoding=True)
+        except ResponseError as refusal:
+            return refusal
 
     async def close(self) -> None:
         """Disconnect."""
