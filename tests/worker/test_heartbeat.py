@@ -146,6 +146,20 @@ async def test_a_cancel_that_comes_while_a_renewal_is_under_way_is_kept_for_the_
     assert hold(leases, claim()).stops == [Stop.CANCEL]
 
 
+async def test_a_worker_with_a_very_long_lease_beats_before_it_is_forgotten() -> None:
+    queue = ScriptedQueue()
+    heartbeat = Heartbeat(
+        "w",
+        600,
+        open_queue=queue.open,  # type: ignore[arg-type]
+        held=dict,
+        hear=lambda *said: None,
+        lag=LoopLag(),
+    )
+    # Then even a beat that is lost does not take it off the list
+    assert 2 * heartbeat._interval < keys.LAG_SECONDS
+
+
 # Leases that can't be renewed
 
 
