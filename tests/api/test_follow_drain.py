@@ -13,9 +13,11 @@ from redis.asyncio import Redis
 
 from tokentail.api.context import Context
 from tokentail.api.follow import Follow
+from tokentail.api.headroom import Headroom
 from tokentail.shared.job import Record
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
+from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
@@ -27,7 +29,9 @@ async def test_a_follower_whose_record_came_after_the_signal_is_let_go(
     job_id = (await enqueued(queue)).id
     async with tails_at(redis_url) as tails:
         models = ModelList.load(ModelList.demo_path())
-        context = Context(Settings(redis_url=redis_url), models, redis, redis, queue, logs, tails)
+        plane = OneServer(redis_url)
+        settings, headroom = Settings(redis_url=redis_url), Headroom(redis, plane)
+        context = Context(settings, models, redis, plane, queue, logs, tails, headroom)
         get = queue.get
 
         async def get_as_the_signal_comes(tenant: str, wanted: str) -> Record:

@@ -21,6 +21,8 @@ import tokentail
 from tokentail.api import health, jobs, metrics, problems
 from tokentail.api.context import Context, context_of
 from tokentail.api.follow import Follow
+from tokentail.api.headroom import Headroom
+from tokentail.api.overdue import Overdue
 from tokentail.api.problems import Problem
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
@@ -85,11 +87,14 @@ def create_app(
 async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Context]:
     redis = store.client(settings.redis_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
     plane = data_plane(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
+    headroom = Headroom(redis, plane)
     logs = Logs(plane, wait_replicas=settings.wait_replicas)
     queue, tails = Queue(redis, settings), Tails(plane)
-    context = Context(settings, models, redis, plane, queue, logs, tails)
+    context = Context(settings, models, redis, plane, queue, logs, tails, headroom)
     helpers = [
         asyncio.create_task(tails.run()),
+        asyncio.create_task(headroom.run()),
+        asyncio.create_task(Overdue(queue, logs).run()),
         asyncio.create_task(Sweeper(tails, queue, logs, settings).run()),
     ]
     for helper in helpers:

@@ -10,6 +10,7 @@ import structlog
 from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
+from tokentail.api.headroom import Headroom
 from tokentail.api.tails import Tails
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
@@ -39,6 +40,7 @@ class Context:
     queue: Queue
     logs: Logs
     tails: Tails
+    headroom: Headroom
     draining: bool = field(default=False)
     #: When (monotonic) a request was last refused because Redis can't be used.
     _refused_at: float = field(default=-math.inf)

@@ -50,6 +50,7 @@ async def submit(request: Request) -> Response:
     key = submission.idempotency_key(request)
     body = await submission.read_body(request, context.settings.max_request_bytes)
     chat = submission.parse(body, context.models)
+    context.headroom.check()
     record, is_new = await context.queue.enqueue(TENANT, chat, key)
     answer = await _view(context, record)
     return _json(answer, 202 if is_new else 200, {"Location": answer["links"]["self"]})

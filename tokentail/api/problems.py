@@ -13,6 +13,7 @@ from tokentail.shared.errors import (
     JobNotFound,
     LogCut,
     MalformedCursor,
+    NoRoom,
     QueueFull,
     StoreUnavailable,
     TokentailError,
@@ -20,6 +21,8 @@ from tokentail.shared.errors import (
 
 #: When Redis is away: a restart takes about this long.
 RETRY_SECONDS = 2
+#: When Redis is full: jobs have to end and their logs to expire, or an operator to come.
+NO_ROOM_RETRY_SECONDS = 30
 
 #: Our errors by the status and code that a client gets for them.
 _KNOWN: dict[type[TokentailError], tuple[int, str]] = {
@@ -27,6 +30,7 @@ _KNOWN: dict[type[TokentailError], tuple[int, str]] = {
     JobNotFound: (404, "not_found"),
     IdempotencyConflict: (409, "idempotency_conflict"),
     QueueFull: (503, "queue_full"),
+    NoRoom: (503, "unavailable"),
     StoreUnavailable: (503, "unavailable"),
     LogCut: (503, "unavailable"),
 }
@@ -61,6 +65,8 @@ def problem_of(error: TokentailError) -> Problem:
         problem.headers["Retry-After"] = str(error.retry_after_seconds)
     elif isinstance(error, StoreUnavailable):
         problem.headers["Retry-After"] = str(RETRY_SECONDS)
+    elif isinstance(error, NoRoom):
+        problem.headers["Retry-After"] = str(NO_ROOM_RETRY_SECONDS)
     return problem
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from tokentail import __version__
-from tokentail.cli import doctor, jobs, servers
+from tokentail.cli import dead, doctor, jobs, servers
 from tokentail.shared.errors import ConfigError, TokentailError
 
 #: A setting, file or address is wrong; nothing was started. The supervisor restarts nothing that exits so.
@@ -85,5 +85,5 @@ def _options(
 
 
 # In the order in which `--help` lists their commands.
-for _module in (servers, jobs, doctor):
+for _module in (servers, jobs, doctor, dead):
     _module.register(app)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tokentail.cli.setting_options import DOCTOR, with_settings
+from tokentail.cli.stack_settings import Data, settings_of
 
 if TYPE_CHECKING:
     from tokentail.shared.settings import Settings
@@ -30,24 +30,12 @@ def doctor(
     worker: Annotated[
         bool, typer.Option("--worker", help="Only tell whether a worker of this host is alive.")
     ] = False,
-    data: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Without a Redis URL: look at the stack that `up` runs here."),
-    ] = Path(".tokentail"),
+    data: Data = Path(".tokentail"),
     **settings: str | None,
 ) -> None:
     """Check Redis, the model list and the workers. Exits with 1 if something is broken."""
-    loaded = _load(settings, data)
+    loaded = settings_of(settings, data)
     raise typer.Exit(_answer_for_worker(loaded) if worker else _report(loaded, as_json))
-
-
-def _load(settings: dict[str, str | None], data: Path) -> Settings:
-    from tokentail.shared.settings import Settings  # noqa: PLC0415
-    from tokentail.stack.redis_server import embedded_url  # noqa: PLC0415
-
-    if settings["redis_url"] is None and "TOKENTAIL_REDIS_URL" not in os.environ:
-        settings["redis_url"] = embedded_url(data / "redis")
-    return Settings.load(**settings)
 
 
 def _answer_for_worker(settings: Settings) -> int:

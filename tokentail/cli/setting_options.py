@@ -68,6 +68,8 @@ WORKER = (*REDIS, *_BOTH, *_WORKER_ONLY)
 #: `up` brings its own Redis, which has no replica.
 UP = (*_BOTH, *_WORKER_ONLY, *_API_ONLY)
 DOCTOR = (*REDIS, "models")
+#: Replayed jobs are new ones.
+DEAD = (*REDIS, "deadline_seconds", "queue_seconds", "max_queue")
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

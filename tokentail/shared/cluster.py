@@ -113,6 +113,12 @@ class Cluster(DataPlane):
             )
         return self._clients[node]
 
+    async def primaries(self) -> list[Redis]:
+        """The clients of the nodes that hold slots. Raises StoreUnavailable."""
+        if not self._map.primaries:
+            await self._refresh()
+        return [self.client(node) for node in sorted(self._map.primaries)]
+
     def connection(self, node: str, *, timeout_seconds: float | None) -> Connection:
         """A new connection to a node."""
         pool = store.pool(self._url_of(node), timeout_seconds=timeout_seconds)

@@ -48,6 +48,10 @@ class DataPlane(ABC):
         """The client of a node, for commands that are the node's own."""
 
     @abstractmethod
+    async def primaries(self) -> list[Redis]:
+        """The clients of all nodes that take writes, as far as is known. Raises StoreUnavailable."""
+
+    @abstractmethod
     def connection(self, node: str, *, timeout_seconds: float | None) -> Connection:
         """A new connection to a node, not connected yet, which belongs to the caller; `timeout_seconds` is
         for each exchange, None if the caller bounds them."""

@@ -41,6 +41,11 @@ class QueueFull(TokentailError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class NoRoom(TokentailError):
+    """The operator's fault, or the load's: Redis is nearly full, or would throw jobs away. Those that run go
+    on; the caller may come back."""
+
+
 class IdempotencyConflict(TokentailError):
     """The client's fault: this idempotency key was used with another request body."""
 

@@ -80,6 +80,8 @@ class Record:
     handoffs: int
     #: It crashed while it ran alone: it is the cause, and is not run again.
     poison: bool
+    #: The workers with which it crashed, oldest first; also those that turned out to be alive.
+    lost_workers: tuple[str, ...]
     #: The newest attempt's fence; 0 before the first claim.
     fence: int
     #: Why the next (or the running) attempt begins.
@@ -112,6 +114,7 @@ class Record:
             **{name: int(text.get(name, 0)) for name in _NUMBERS},
             reason=text["reason"],  # type: ignore[arg-type]
             poison="poison" in text,
+            lost_workers=tuple(text.get("lost_workers", "").split()),
             cancel="cancel" in text,
             ending=orjson.loads(ending) if ending else None,
             cursor=Cursor.parse(cursor) if cursor else None,

@@ -44,6 +44,10 @@ class OneServer(DataPlane):
         """The client of the server."""
         return self._redis
 
+    async def primaries(self) -> list[Redis]:
+        """The client of the server."""
+        return [self._redis]
+
     def connection(self, node: str, *, timeout_seconds: float | None) -> Connection:
         """A new connection to the server."""
         return store.pool(self._url, timeout_seconds=timeout_seconds).make_connection()  # type: ignore[no-any-return,no-untyped-call]

@@ -140,6 +140,12 @@ async def until_available(deed: Callable[[], Awaitable[_T]]) -> _T:
             pause = min(pause * 2, AWAY_LIMIT_SECONDS)
 
 
+async def memory(redis: Redis) -> dict[str, Any]:
+    """What INFO says of a server's memory. Raises StoreUnavailable."""
+    with away_is_unavailable():
+        return await redis.info("memory")  # type: ignore[no-any-return]
+
+
 #: XREAD and XADD as we use them (NOMKSTREAM, exclusive ranges) came with 6.2.
 OLDEST_VERSION = (6, 2)
 

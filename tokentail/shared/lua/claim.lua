@@ -29,14 +29,14 @@ local now = now_ms()
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 100)) do
   redis.call('ZREM', KEYS[3], id)
   local record = records .. id
-  local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'created')
+  local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'created', 'lost_workers')
   if state[1] == 'running' then
     local blamed = redis.call('GET', alones .. state[2])
     -- Taken for a crash until the owner says that it is alive (handback). Who ran beside a suspect is not
     -- blamed for its crash; who crashes alone has been found out.
     if not blamed or blamed == id then
       redis.call('HINCRBY', record, 'crashes', 1)
-      redis.call('HSET', record, 'lapsed', state[3])
+      redis.call('HSET', record, 'lapsed', state[3], 'lost_workers', (state[5] or '') .. state[2] .. ' ')
       if blamed then
         redis.call('HSET', record, 'poison', '1')
       end

@@ -1,0 +1,90 @@
+"""Jobs are refused before Redis is full, and by a Redis that would throw them away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from given import eventually
+from redis.asyncio import Redis
+
+from tokentail.api import headroom as headroom_module
+from tokentail.api.headroom import Headroom
+from tokentail.shared import redis as store
+from tokentail.shared import tasks
+from tokentail.shared.errors import NoRoom
+from tokentail.shared.one_server import OneServer
+from tokentail.stack.redis_server import RedisServer
+
+
+@asynccontextmanager
+async def headroom_at(url: str, log_url: str | None = None) -> AsyncIterator[tuple[Headroom, Redis]]:
+    """A headroom, and a client of the server that is named last."""
+    async with (
+        store.client(url) as redis,
+        OneServer(log_url or url) as plane,
+        store.client(log_url or url) as client,
+    ):
+        yield Headroom(redis, plane), client
+
+
+@pytest.fixture
+def own(new_redis_server: Callable[..., RedisServer]) -> RedisServer:
+    """A server whose configuration a test may change."""
+    return new_redis_server()
+
+
+async def fill_to(redis: Redis, share: float) -> None:
+    """Set the limit so that this share of it is used."""
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", int(used / share))
+
+
+async def test_a_redis_without_a_limit_is_never_full(own: RedisServer) -> None:
+    async with headroom_at(own.url) as (headroom, _):
+        await headroom.look()
+        headroom.check()
+
+
+async def test_jobs_are_refused_when_nine_tenths_are_used_and_accepted_when_there_is_room(
+    own: RedisServer,
+) -> None:
+    async with headroom_at(own.url) as (headroom, redis):
+        await fill_to(redis, 0.95)
+        await headroom.look()
+        with pytest.raises(NoRoom, match="nearly out of memory"):
+            headroom.check()
+        await fill_to(redis, 0.5)
+        await headroom.look()
+        headroom.check()
+
+
+async def test_jobs_are_refused_by_a_redis_that_evicts(own: RedisServer) -> None:
+    async with headroom_at(own.url) as (headroom, redis):
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        await headroom.look()
+        with pytest.raises(NoRoom, match="allkeys-lru"):
+            headroom.check()
+
+
+async def test_one_full_plane_is_enough(redis_url: str, own: RedisServer) -> None:
+    async with headroom_at(redis_url, own.url) as (headroom, full):
+        await fill_to(full, 0.95)
+        await headroom.look()
+        with pytest.raises(NoRoom):
+            headroom.check()
+
+
+async def test_it_looks_again_and_again_also_while_redis_is_away(
+    own: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headroom_module, "LOOK_SECONDS", 0.01)
+    async with headroom_at(own.url) as (headroom, redis):
+        own.stop()
+        looking = asyncio.create_task(headroom.run())
+        await asyncio.to_thread(own.start)
+        await fill_to(redis, 0.95)
+        await eventually(lambda: headroom.refusal)
+        await tasks.end(looking)
