@@ -22,9 +22,12 @@ LEASE_SECONDS = 2.0
 
 
 class Installation:
-    """Redis, a demo provider, one API, and workers as they are asked for."""
+    """Redis, a demo provider, one API, and workers as they are asked for.
 
-    def __init__(self, redis: RedisServer, **settings: str) -> None:
+    `redis` is what has the `url`: a server, or servers behind sentinels.
+    """
+
+    def __init__(self, redis: RedisServer | Any, **settings: str) -> None:
         self.redis = redis
         self.provider = Running([TOKENTAIL, "demo-provider", "--port", "0"])
         self.provider_url = self.provider.wait_for(r"demo provider on (\S+)")[1]
@@ -38,9 +41,9 @@ class Installation:
         self.api = self.start_api()
         self.workers: list[Running] = []
 
-    def start_api(self, *options: str) -> Running:
+    def start_api(self, *options: str, **settings: str) -> Running:
         """One more API; `url` of the installation is the newest one's."""
-        api = self._start("api", "--port", "0", *options)
+        api = self._start("api", "--port", "0", *options, **settings)
         self.url = api.wait_for(r"api on (\S+)")[1]
         return api
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from installation import Installation, Wire
 from scripted_sentinels import ScriptedSentinel
 from sentinels import Sentineled
 
@@ -14,6 +15,9 @@ from tokentail.stack.redis_server import RedisServer
 
 #: The same as everywhere, see tests/conftest.py.
 REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
+
+#: Longer than a failover takes here, so that nobody's job is taken for lost.
+LEASE_SECONDS = "20"
 
 
 @pytest.fixture
@@ -34,6 +38,85 @@ def new_sentineled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 def sentineled(new_sentineled: Callable[..., Sentineled]) -> Sentineled:
     """A primary, a replica, three sentinels."""
     return new_sentineled()
+
+
+#: The provider's scenarios under names that the tests use.
+SCENARIOS = {
+    "quick": "counted?tokens=20",
+    # Longer than a failover takes, most often.
+    "steady": "counted?tokens=140&pace_ms=40",
+    "brisk": "counted?tokens=40&pace_ms=20",
+}
+
+
+@pytest.fixture(scope="module")
+def shared_sentineled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentineled]:
+    """A primary and two replicas, which the tests of one file hand to each other whole."""
+    sentineled = Sentineled(tmp_path_factory.mktemp("sentineled"), replicas=2, binary=REDIS_BINARY)
+    yield sentineled.start()
+    sentineled.close()
+
+
+@pytest.fixture(scope="module")
+def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "models.yaml"
+    entries = [
+        f"  - model_name: {alias}\n    litellm_params:\n      model: openai/{scenario}\n"
+        "      api_base: os.environ/TOKENTAIL_DEMO_URL\n      api_key: demo\n"
+        for alias, scenario in SCENARIOS.items()
+    ]
+    path.write_text("model_list:\n" + "".join(entries))
+    return path
+
+
+@pytest.fixture(scope="module")
+def installation(shared_sentineled: Sentineled, models_file: Path) -> Iterator[Installation]:
+    """An API and two workers, both planes behind sentinels, that wait for no replica."""
+    installation = Installation(
+        shared_sentineled, TOKENTAIL_MODELS=str(models_file), TOKENTAIL_LEASE_SECONDS=LEASE_SECONDS
+    )
+    for _ in range(2):
+        installation.start_worker()
+    yield installation
+    installation.close()
+
+
+@pytest.fixture(scope="module")
+def careful(shared_sentineled: Sentineled, models_file: Path) -> Iterator[Installation]:
+    """Another installation on the same servers, that acknowledges only what a replica has."""
+    installation = Installation(
+        shared_sentineled,
+        TOKENTAIL_REDIS_URL=shared_sentineled.url_of_database(1),
+        TOKENTAIL_MODELS=str(models_file),
+        TOKENTAIL_LEASE_SECONDS=LEASE_SECONDS,
+        TOKENTAIL_WAIT_REPLICAS="1",
+    )
+    installation.start_worker()
+    yield installation
+    installation.close()
+
+
+@pytest.fixture
+def primary(shared_sentineled: Sentineled) -> Iterator[RedisServer]:
+    """The server that leads as the test begins; after it all are whole again."""
+    yield shared_sentineled.leader()
+    shared_sentineled.mend()
+
+
+@pytest.fixture
+async def wire(installation: Installation) -> AsyncIterator[Wire]:
+    """A client of the installation."""
+    client = Wire(installation.url, installation.provider_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def careful_wire(careful: Installation) -> AsyncIterator[Wire]:
+    """A client of the installation that waits for replicas."""
+    client = Wire(careful.url, careful.provider_url)
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

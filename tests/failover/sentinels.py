@@ -67,13 +67,12 @@ class Sentineled:
     @property
     def url(self) -> str:
         """How tokentail finds the primary."""
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
-        return f"redis+sentinel://{hosts}/{NAME}/0"
+        return self.url_of_database(0)
 
-    @property
-    def ports(self) -> list[int]:
-        """Where the sentinels listen."""
-        return list(self._ports)
+    def url_of_database(self, number: int) -> str:
+        """How an installation of its own finds the primary."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"redis+sentinel://{hosts}/{NAME}/{number}"
 
     def start_sentinel(self, port: int) -> Running:
         """Start one sentinel as if for the first time."""
@@ -96,6 +95,26 @@ class Sentineled:
         with self.ask_sentinel() as sentinel:
             sentinel.execute_command("SENTINEL", "FAILOVER", NAME)
 
+    def cut_replication(self) -> None:
+        """Let no replica get what the primary writes from now on. The sentinels still see them all."""
+        for server in self.servers:
+            if server is not self.leader():
+                with client_of(server) as client:
+                    client.execute_command("REPLICAOF", "127.0.0.1", 1)
+                until(lambda server=server: self._link(server) == "down", "replication is cut")
+
+    def mend(self) -> None:
+        """After a failover: every server runs, and follows the one that leads."""
+        leader = self.leader()
+        for server in self.servers:
+            if server is not leader:
+                # As its own configuration would tell it, which sentinels write. Left alone it would first
+                # think itself primary, until they tell it again after some ten seconds.
+                server.start()
+                os.kill(server.pid, signal.SIGCONT)
+                self._follow(server, leader)
+        until(lambda: self._online(leader) == len(self.replicas), "the replicas follow")
+
     def until_another_leads(self, than: RedisServer) -> RedisServer:
         """Wait for a failover to be over, for all sentinels; who leads now."""
         until(
@@ -106,7 +125,7 @@ class Sentineled:
 
     def until_follows(self, server: RedisServer) -> None:
         """Wait until a server is a replica, up to date."""
-        until(lambda: self._is_replica(server), "the server is a replica")
+        until(lambda: self._link(server) == "up", "the server is a replica")
 
     # Asking
 
@@ -163,13 +182,13 @@ class Sentineled:
         )
         return sum(state["state"] == "online" for state in states)
 
-    def _is_replica(self, server: RedisServer) -> bool:
+    def _link(self, server: RedisServer) -> str:
+        """Whether a replica is connected to its primary: up or down; empty for what is no replica."""
         try:
             with client_of(server) as client:
-                told = client.info("replication")
+                return str(client.info("replication").get("master_link_status", ""))
         except redis.RedisError:
-            return False
-        return told["role"] == "slave" and told["master_link_status"] == "up"
+            return ""
 
 
 def client_of(server: RedisServer) -> Any:
