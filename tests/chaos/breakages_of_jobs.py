@@ -41,7 +41,7 @@ def _(history: History) -> None:
 @breaks("attempts_open_their_fence", "an attempt begins in the middle of a fence")
 def _(history: History) -> None:
     log = survivor(history).log
-    log[2] = Entry(log[2].id, log[0].event)
+    log[6] = Entry(log[6].id, {"type": "attempt", "attempt": 3, "reason": "lost"})
 
 
 @breaks("attempts_open_their_fence", "two attempts have the same number")

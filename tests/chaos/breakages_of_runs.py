@@ -93,6 +93,13 @@ def _(history: History) -> None:
     history.provider.requests[0]["tokens"] = 1
 
 
+@breaks("attempts_say_what_the_provider_said", "an attempt goes on where its provider had finished")
+def _(history: History) -> None:
+    log, ending = survivor(history).log, survivor(history).log[-1]
+    log[-1:] = [Entry(ending.id, {"type": "delta", "content": "19 "}), Entry(f"{ending.id}9", ending.event)]
+    history.provider.requests[1]["tokens"] = 21
+
+
 @breaks("attempts_say_what_the_provider_said", "an attempt says what no provider ever sent")
 def _(history: History) -> None:
     history.provider.requests[0]["id"] = "f" * 12
