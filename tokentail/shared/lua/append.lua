@@ -32,7 +32,7 @@ if last and last[1] ~= ARGV[1] then
   follows = follows or (fence == my_fence and tonumber(seq) + 1 == tonumber(my_seq))
 end
 
-local bytes = opens and redis.call('MEMORY', 'USAGE', KEYS[1]) or 0
+local bytes = opens and redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0) or 0
 
 if not last or last[1] ~= ARGV[1] then
   if not follows then
