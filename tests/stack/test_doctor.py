@@ -16,7 +16,8 @@ from processes import TOKENTAIL
 
 from tokentail.shared import keys
 from tokentail.shared.settings import Settings
-from tokentail.stack.checkup import Finding, Verdict, check_up, worker_is_alive
+from tokentail.stack.checkup import check_up, worker_is_alive
+from tokentail.stack.finding import Finding, Verdict
 from tokentail.stack.redis_server import RedisServer
 
 
@@ -181,3 +182,11 @@ def test_the_command_exits_with_1_when_something_is_broken() -> None:
     assert code == 1
     assert "Connection refused" in table
     assert doctor("--redis-url=redis://127.0.0.1:1/0", "--worker")[0] == 1
+
+
+def test_a_cluster_that_is_away_is_one_finding_without_its_password(redis_url: str) -> None:
+    finding = look(redis_url, log_redis_url="redis+cluster://:hunter2@127.0.0.1:1")["log redis"]
+
+    assert finding.verdict is Verdict.FAIL
+    assert "127.0.0.1:1" in str(finding.advice)
+    assert "hunter2" not in str(finding.advice)

@@ -14,7 +14,7 @@ from tokentail.cli.stack_settings import Data, settings_of
 
 if TYPE_CHECKING:
     from tokentail.shared.settings import Settings
-    from tokentail.stack.checkup import Finding
+    from tokentail.stack.finding import Finding
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -47,7 +47,8 @@ def _answer_for_worker(settings: Settings) -> int:
 
 
 def _report(settings: Settings, as_json: bool) -> int:
-    from tokentail.stack.checkup import Verdict, check_up  # noqa: PLC0415
+    from tokentail.stack.checkup import check_up  # noqa: PLC0415
+    from tokentail.stack.finding import Verdict  # noqa: PLC0415
 
     findings = check_up(settings)
     healthy = all(finding.verdict is not Verdict.FAIL for finding in findings)

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-import statistics
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import redis
 
-from tokentail.shared import keys
-from tokentail.shared.errors import ConfigError
+from tokentail.shared import keys, redis_url
+from tokentail.shared.errors import ConfigError, StoreUnavailable
 from tokentail.shared.lag import SLOW_SECONDS
 from tokentail.shared.models import ModelList
-from tokentail.shared.redis import OLDEST_VERSION
+from tokentail.shared.planes import data_plane
+from tokentail.shared.redis_url import without_password
+from tokentail.shared.sentinel import NoPrimary
 from tokentail.shared.settings import PREFIX, Settings
+from tokentail.stack import replicas_checkup, sentinel_checkup, server_checkup
 from tokentail.stack.environment import referenced_names
+from tokentail.stack.finding import Finding, Verdict
 
 #: A server that takes longer than this to answer at all can't carry a live stream.
 TIMEOUT_SECONDS = 3.0
-PINGS = 21
-#: A token costs two trips, writing and reading; beyond this a reader begins to see them.
-SLOW_PING_MS = 5.0
-#: Redis's clock decides everything; a difference only makes our logs hard to read beside its.
-CLOCK_SECONDS = 1.0
 #: Share of the largest queue at which an operator wants to know.
 QUEUE_ALARM = 0.8
-
-
-class Verdict(StrEnum):
-    OK = "ok"
-    #: It works, but not as it should, or not for everybody.
-    WARN = "warn"
-    #: Jobs can't run, or can be lost.
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report. `advice` is a sentence, there unless all is well."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    advice: str | None = None
 
 
 def check_up(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Finding]:
@@ -74,86 +52,72 @@ def _planes(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(name: str, url: str, settings: Settings) -> Iterator[Finding]:
+    if redis_url.is_cluster(url):
+        yield _cluster(name, url)
+        return
+    if redis_url.is_sentinel(url):
+        yield from sentinel_checkup.look(name, sentinel_checkup.ask(url), settings.lease_seconds)
     try:
         with _connect(url) as client:
-            info = client.info()
-            yield _version(name, info)
-            yield _policy(name, info)
-            yield _role(name, info)
-            yield _persistence(name, info)
-            yield _latency(name, client)
-            yield _clock(name, client)
-            if url == settings.redis_url:
-                yield _workers(client, settings)
-                yield from _event_loops(client, settings)
-                yield _queue(client, settings)
+            yield from _primary(name, url, client, settings)
+    except NoPrimary as nowhere:
+        yield Finding(f"{name} primary", Verdict.FAIL, "not found", str(nowhere))
     except (redis.AuthenticationError, redis.ResponseError) as error:
-        yield Finding(name, Verdict.FAIL, "not usable", f"{_without_password(url)} says: {error}.")
+        yield Finding(name, Verdict.FAIL, "not usable", f"{without_password(url)} says: {error}.")
     except (redis.RedisError, OSError) as error:
-        found = f"{_without_password(url)}: {str(error).rstrip('.')}."
+        found = f"{without_password(url)}: {str(error).rstrip('.')}."
         advice = "Start it, or `tokentail up`, which brings its own; or set TOKENTAIL_REDIS_URL."
         yield Finding(name, Verdict.FAIL, "no answer", f"{found} {advice}")
 
 
-def _connect(url: str) -> Any:
-    return redis.Redis.from_url(
-        url, decode_responses=True, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+def _primary(name: str, url: str, client: Any, settings: Settings) -> Iterator[Finding]:
+    info = client.info()
+    yield from server_checkup.look(name, client, info)
+    is_sentineled = redis_url.is_sentinel(url)
+    yield from replicas_checkup.look(
+        name, client, info, wait_replicas=settings.wait_replicas, is_sentineled=is_sentineled
     )
+    if url == settings.redis_url:
+        yield _workers(client, settings)
+        yield from _event_loops(client, settings)
+        yield _queue(client, settings)
 
 
-def _version(name: str, info: Mapping[str, Any]) -> Finding:
-    text = str(info["redis_version"])
-    product = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {text}"
-    if tuple(map(int, text.split(".")[:2])) >= OLDEST_VERSION:
-        return Finding(f"{name} version", Verdict.OK, product)
-    oldest = ".".join(map(str, OLDEST_VERSION))
-    return Finding(f"{name} version", Verdict.FAIL, product, f"tokentail needs Redis {oldest} or later.")
+def _cluster(name: str, url: str) -> Finding:
+    async def check() -> None:
+        plane = data_plane(url, timeout_seconds=TIMEOUT_SECONDS)
+        try:
+            await plane.check()
+        finally:
+            await plane.aclose()
+
+    try:
+        asyncio.run(check())
+    except (ConfigError, StoreUnavailable) as error:
+        return Finding(name, Verdict.FAIL, "not usable", f"{without_password(url)}: {error}")
+    return Finding(name, Verdict.OK, "every slot of the cluster is held by a node that can be used")
 
 
-def _policy(name: str, info: Mapping[str, Any]) -> Finding:
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy == "noeviction":
-        return Finding(f"{name} memory policy", Verdict.OK, policy)
-    advice = "Set maxmemory-policy to noeviction, or Redis throws jobs away when it is full."
-    return Finding(f"{name} memory policy", Verdict.FAIL, policy, advice)
-
-
-def _role(name: str, info: Mapping[str, Any]) -> Finding:
-    role = str(info.get("role", "unknown"))
-    if role == "master":
-        return Finding(f"{name} role", Verdict.OK, "primary")
-    return Finding(f"{name} role", Verdict.FAIL, role, "It is a replica: point tokentail at the primary.")
-
-
-def _persistence(name: str, info: Mapping[str, Any]) -> Finding:
-    if info.get("aof_enabled"):
-        return Finding(f"{name} persistence", Verdict.OK, "append-only file")
-    advice = "Set appendonly to yes, or a restart of Redis loses accepted jobs."
-    return Finding(f"{name} persistence", Verdict.WARN, "no append-only file", advice)
-
-
-def _latency(name: str, client: Any) -> Finding:
-    trips = []
-    for _ in range(PINGS):
-        began = time.perf_counter()
-        client.ping()
-        trips.append(time.perf_counter() - began)
-    median = statistics.median(trips) * 1000
-    if median <= SLOW_PING_MS:
-        return Finding(f"{name} round trip", Verdict.OK, f"{median:.2f} ms")
-    advice = "Each token makes two such trips: run tokentail closer to Redis."
-    return Finding(f"{name} round trip", Verdict.WARN, f"{median:.1f} ms", advice)
-
-
-def _clock(name: str, client: Any) -> Finding:
-    before = time.time()
-    seconds, micros = client.time()
-    difference = seconds + micros / 1e6 - (before + time.time()) / 2
-    found = f"{round(difference * 1000):+} ms"
-    if abs(difference) <= CLOCK_SECONDS:
-        return Finding(f"{name} clock", Verdict.OK, found)
-    advice = "The clocks differ: job times are Redis's, log lines are this machine's."
-    return Finding(f"{name} clock", Verdict.WARN, found, advice)
+def _connect(url: str) -> Any:
+    """A client of the server, or of the primary that its sentinels name. Raises NoPrimary."""
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+    }
+    if not redis_url.is_sentinel(url):
+        return redis.Redis.from_url(url, **options)
+    seen = sentinel_checkup.ask(url)
+    primary, hosts = seen.primary(), seen.url.hosts
+    return redis.Redis(
+        host=primary.host,
+        port=primary.port,
+        db=seen.url.database,
+        username=hosts.username,
+        password=hosts.password,
+        ssl=hosts.is_tls,
+        **options | hosts.tls_options,
+    )
 
 
 def _workers(client: Any, settings: Settings) -> Finding:
@@ -221,8 +185,3 @@ def _models(settings: Settings, environment: Mapping[str, str]) -> Iterator[Find
 
 def _count(number: int, noun: str, plural: str) -> str:
     return f"{number} {noun}{'' if number == 1 else plural}"
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
