@@ -53,7 +53,7 @@ RUN_RULES: tuple[RunRule, ...] = (
     providers.no_answer_is_used_twice,
     queues.counters_equal_a_recount,
     queues.every_job_stands_in_one_place,
-    queues.dead_letters_have_failed,
+    queues.dead_letters_killed_their_workers,
     queues.one_bell_at_most,
     fates.one_submission_is_one_job,
     fates.nothing_odd_is_seen,

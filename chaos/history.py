@@ -97,7 +97,7 @@ class Queue:
     workers: set[str] = field(default_factory=set)
     #: Job ids by tenant.
     index: dict[str, set[str]] = field(default_factory=dict)
-    #: Of each record, by job: its fields without those that hold texts.
+    #: Of each record, by job: status, tenant and what else is small; `code` of the error it ended with.
     records: dict[str, dict[str, str]] = field(default_factory=dict)
 
 

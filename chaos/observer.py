@@ -12,13 +12,16 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from chaos.edge import Edge
+from chaos.edge import AGAIN_SECONDS, REFUSALS, Edge
 from chaos.history import Entry, History, Job, Provider, Queue
 from tokentail.shared import keys
 from tokentail.shared.events import ENDINGS
 
 #: Between two looks at the queue during a run.
 _LOOK_SECONDS = 0.5
+
+#: For a job object when all is healed; more than there are connections from before.
+_TRIES = 10
 
 _PLANE = keys.READY.removesuffix("ready")
 _SNAPSHOT = resources.files("chaos").joinpath("snapshot.lua").read_text()
@@ -69,13 +72,24 @@ async def collect(redis: Redis, edge: Edge, history: History) -> None:
     last = await queue(redis)
     for job_id in last.records:
         history.jobs.setdefault(job_id, Job(job_id))
-    for number, job in enumerate(history.jobs.values()):
-        status, shown = await edge.ask("GET", f"/v1/jobs/{job.id}", number)
-        job.shown = shown if status == 200 else None
-        if status not in (200, 404):
-            history.oddities.append(f"at the end GET of {job.id} was answered {status}")
+    for job in history.jobs.values():
+        job.shown = await _shown(edge, job, history)
         await _read(redis, job)
     history.queues.append(await queue(redis))
+
+
+async def _shown(edge: Edge, job: Job, history: History) -> dict[str, Any] | None:
+    """The job object. A connection from before its API was restarted answers nothing once."""
+    status = 0
+    for api in range(_TRIES):
+        status, shown = await edge.ask("GET", f"/v1/jobs/{job.id}", api)
+        if status in (200, 404):
+            return shown if status == 200 else None
+        if status not in REFUSALS:
+            break
+        await asyncio.sleep(AGAIN_SECONDS)
+    history.oddities.append(f"at the end GET of {job.id} was answered {status}")
+    return None
 
 
 async def _read(redis: Redis, job: Job) -> None:

@@ -1,7 +1,7 @@
 -- snapshot(ready, suspects, leases, dead, bell, workers, index prefix, record prefix)
 --   -> {ready, suspects, leases, dead, bell length, workers, {tenant, {job, ...}, ...}, {job, fields, ...}}
 --
--- The whole control plane at one moment, without its texts. All names are arguments: a checker walks every
+-- The whole control plane at one moment, without its texts; of an ending only the error's code. All names are arguments: a checker walks every
 -- key there is, which no script of the product may do.
 
 local function members(key) return redis.call('ZRANGE', key, 0, -1) end
@@ -12,12 +12,14 @@ for _, key in ipairs(redis.call('KEYS', ARGV[7] .. '*')) do
   indexes[#indexes + 1] = members(key)
 end
 for _, key in ipairs(redis.call('KEYS', ARGV[8] .. '*')) do
-  local fields = redis.call('HMGET', key, 'status', 'tenant', 'fence', 'attempt', 'crashes')
   local flat = {}
-  for i, name in ipairs({'status', 'tenant', 'fence', 'attempt', 'crashes'}) do
+  for _, name in ipairs({'status', 'tenant', 'attempt', 'crashes'}) do
     flat[#flat + 1] = name
-    flat[#flat + 1] = fields[i] or ''
+    flat[#flat + 1] = redis.call('HGET', key, name) or ''
   end
+  local ending = cjson.decode(redis.call('HGET', key, 'ending') or '{}')
+  flat[#flat + 1] = 'code'
+  flat[#flat + 1] = ending.error and ending.error.code or ''
   records[#records + 1] = key:sub(#ARGV[8] + 1)
   records[#records + 1] = flat
 end

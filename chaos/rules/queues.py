@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from chaos.history import History, Queue
-from tokentail.shared.events import ENDINGS
 
 #: Where a job of each status stands. A queued one is ready, or a suspect.
 _PLACES = {"queued": {"ready", "suspects"}, "running": {"leases"}}
@@ -60,13 +59,14 @@ def every_job_stands_in_one_place(history: History) -> Iterator[str]:
                 yield f"at moment {moment} {job_id} is {status} and stands in {found or 'no queue'}"
 
 
-def dead_letters_have_failed(history: History) -> Iterator[str]:
-    """A dead letter is a job that was ended because it kept killing its workers."""
+def dead_letters_killed_their_workers(history: History) -> Iterator[str]:
+    """A dead letter is a job that was ended because it kept killing its workers, as every such job is."""
     for moment, queue in enumerate(history.queues):
-        for job_id in sorted(queue.dead):
-            record = queue.records.get(job_id)
-            if record is not None and record["status"] not in ENDINGS:
-                yield f"at moment {moment} {job_id} is a dead letter and {record['status']}"
+        lost = {job_id for job_id, record in queue.records.items() if record.get("code") == "worker_lost"}
+        for job_id in sorted(lost ^ (queue.dead & queue.records.keys())):
+            is_what = "has lost its workers" if job_id in lost else queue.records[job_id]["status"]
+            is_dead = "a dead letter" if job_id in queue.dead else "no dead letter"
+            yield f"at moment {moment} {job_id} is {is_dead} and {is_what}"
 
 
 def one_bell_at_most(history: History) -> Iterator[str]:

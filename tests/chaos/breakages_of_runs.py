@@ -9,6 +9,7 @@ from breakages import (
     everywhere,
     survivor,
     tool_calls,
+    unlucky,
 )
 
 from chaos.history import Entry, History
@@ -160,9 +161,14 @@ def _(history: History) -> None:
     history.queues[-1].leases.add(deleted(history).id)
 
 
-@breaks("dead_letters_have_failed", "a job is a dead letter and still on its way")
+@breaks("dead_letters_killed_their_workers", "a job is a dead letter and still on its way")
 def _(history: History) -> None:
     history.queues[0].dead |= history.queues[0].ready
+
+
+@breaks("dead_letters_killed_their_workers", "a job that killed its workers is no dead letter")
+def _(history: History) -> None:
+    history.queues[-1].records[unlucky(history).id] |= {"code": "worker_lost"}
 
 
 @breaks("one_bell_at_most", "the bell was rung once for each job")
