@@ -17,6 +17,7 @@ from tokentail.shared.claim import Claim
 from tokentail.shared.job import Record
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
+from tokentail.worker.appender import UNSENT_LIMIT_BYTES
 from tokentail.worker.attempt import Attempt
 
 
@@ -70,9 +71,14 @@ class Shop:
 
 @asynccontextmanager
 async def shop(
-    url: str, *scripts: list[Any], look_url: str | None = None, has_other: bool = False, **settings: Any
+    url: str,
+    *scripts: list[Any],
+    look_url: str | None = None,
+    has_other: bool = False,
+    unsent_limit_bytes: float = UNSENT_LIMIT_BYTES,
+    **settings: Any,
 ) -> AsyncIterator[Shop]:
-    async with desk(url, look_url) as made:
+    async with desk(url, look_url, unsent_limit_bytes=unsent_limit_bytes) as made:
         conf = Settings(redis_url=url, **settings)
         queue = Queue(made.redis, conf)
         open_ = Shop(made, queue, conf, ScriptedModels(*scripts, has_other=has_other))

@@ -32,6 +32,7 @@ SETTINGS = {
     "record_ttl_seconds": ("SECONDS", "How long a job and its result are kept. [86400]"),
     "dead_ttl_seconds": ("SECONDS", "How long a dead letter and its request are kept. [604800]"),
     "max_queue": ("JOBS", "Queued jobs at which submit is refused. [10000]"),
+    "max_log_bytes": ("BYTES", "The largest log of a job; longer answers fail. [16777216]"),
     "max_request_bytes": ("BYTES", "The largest body of a submit. [10485760]"),
     "ping_seconds": ("SECONDS", "Silence after which a follower gets a comment. [15]"),
     "stream_seconds": ("SECONDS", "Longest life of a follower's connection. [600]"),
@@ -61,7 +62,7 @@ _API_ONLY = (
     ),
     *("send_seconds", "auth"),
 )
-_WORKER_ONLY = ("concurrency", "drain_seconds", "first_token_seconds", "idle_seconds")
+_WORKER_ONLY = ("concurrency", "drain_seconds", "first_token_seconds", "idle_seconds", "max_log_bytes")
 
 API = (*REDIS, *_BOTH, *_API_ONLY)
 WORKER = (*REDIS, *_BOTH, *_WORKER_ONLY)

@@ -100,6 +100,9 @@ class Settings(BaseSettings):
 
     #: Depth of the queue at which submit is refused.
     max_queue: Annotated[int, Field(ge=1)] = 10_000
+    #: The largest log of one job, all its attempts together: 300,000 tokens and more. A worker keeps as much
+    #: for each job that it runs.
+    max_log_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     #: The largest body of a submit: room for a few images, no room to fill Redis with one request.
     max_request_bytes: Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)] = 10 * 1024 * 1024
 

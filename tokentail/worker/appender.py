@@ -63,15 +63,18 @@ class Appender:
             return writer
         if there.is_ending:
             return there
-        raise Superseded(f"A newer attempt at {job_id} has opened its log.")
+        raise Superseded(f"A newer attempt at {job_id} has opened its log.", there.cursor.fence)
 
-    async def end(self, writer: Writer, ending: Event, *, ttl_seconds: float) -> Entry:
-        """Store the ending behind all that the writer holds. Returns the log's ending: this one, or one
-        that was there already. Waits while Redis is away. Raises Superseded."""
-        raw = encode(ending)
+    async def end(
+        self, writer: Writer, ending: Event, *, instead: Event | None = None, ttl_seconds: float
+    ) -> Entry:
+        """Store the ending behind all that the writer holds, or `instead` if Redis had no memory for all of
+        it. Returns the log's ending: that one, or one that was there already. Waits while Redis is away.
+        Raises Superseded."""
         pause = store.AWAY_SECONDS
         while True:
             await writer.flushed()
+            raw = encode(instead if instead and writer.full else ending)
             entry = Entry(Cursor(writer.fence, len(writer.entries)), raw)
             try:
                 there = await self._logs.append(writer.job_id, entry.cursor, raw, ttl_seconds=ttl_seconds)
@@ -85,7 +88,7 @@ class Appender:
                 continue
             if there is None or there.is_ending:
                 return there or entry
-            raise Superseded(f"A newer attempt at {writer.job_id} has its log.")
+            raise Superseded(f"A newer attempt at {writer.job_id} has its log.", there.cursor.fence)
 
     def close(self, writer: Writer) -> None:
         """Forget an attempt's entries; its ending is stored, or not ours to write."""

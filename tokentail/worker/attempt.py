@@ -18,12 +18,13 @@ from tokentail.shared.errors import ModelError, Superseded
 from tokentail.shared.events import CANCEL_REASON, Completed, Delta, Ending, Error, Event, Usage, error
 from tokentail.shared.fold import Fold
 from tokentail.shared.log import Entry, Logs
-from tokentail.shared.queue import WAITED_TOO_LONG, Queue
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.worker import retry
 from tokentail.worker.appender import Appender
 from tokentail.worker.limits import Limits
 from tokentail.worker.model import Finish, Generation, Models
+from tokentail.worker.refusal import refusal
 from tokentail.worker.retry import Retry
 from tokentail.worker.writer import Writer
 
@@ -32,6 +33,10 @@ logger = structlog.get_logger()
 #: A log without an ending lives this much longer than its job may. Normally it never gets there; it is
 #: what keeps a log from staying for ever whose job was deleted while its dead owner was writing.
 ORPHAN_SECONDS = 3600.0
+
+
+NO_MEMORY = error("internal", "Redis had no memory for more of the answer.", retryable=True)
+TOO_LONG = error("output_too_long", "The answer is longer than this server stores.", retryable=False)
 
 
 class Stop(StrEnum):
@@ -45,6 +50,8 @@ class Stop(StrEnum):
     LOST = "lost"
     #: The job was deleted: the same, and what was written goes too.
     GONE = "gone"
+    #: Redis has no memory for more of its log.
+    FULL = "full"
 
 
 class Attempt:
@@ -103,6 +110,7 @@ class Attempt:
             return await self._adopt(opened)
         self._writer = opened
         opened.on_lost = lambda: self.stop(Stop.LOST)
+        opened.on_full = lambda: self.stop(Stop.FULL)
         return await self._conclude(await self._generate())
 
     def stop(self, why: Stop) -> None:
@@ -135,7 +143,7 @@ class Attempt:
     # Generating
 
     async def _generate(self) -> Ending | Retry | Stop:
-        if (ending := self._refusal()) is not None:
+        if (ending := refusal(self.claim, self._limits.remaining_seconds())) is not None:
             return ending
         if self._stopped is not None:
             return self._stopped
@@ -155,37 +163,10 @@ class Attempt:
             logger.error("attempt broke", job=self.claim.job_id, error=type(bug).__name__, at=place)
             return self._failed(error("internal", "tokentail made a mistake.", retryable=True))
 
-    def _refusal(self) -> Ending | None:
-        """The ending of a job whose model is not to be called at all."""
-        claim, record = self.claim, self.claim.record
-        if record.cancel:
-            return self._cancelled()
-        if claim.request is None:
-            return self._failed(error("internal", "The job's request is gone from Redis.", retryable=True))
-        if record.poison:
-            return self._failed(
-                {
-                    "code": "worker_lost",
-                    "message": "The job took its workers down with it.",
-                    "retryable": False,
-                }
-            )
-        if record.attempt == 1 and claim.now >= record.start_by:
-            return WAITED_TOO_LONG
-        if self._limits.remaining_seconds() <= 0:
-            return self._failed(
-                {
-                    "code": "deadline_exceeded",
-                    "message": "The job waited past its deadline.",
-                    "retryable": True,
-                }
-            )
-        return None
-
     async def _copy(self) -> Ending | Retry:
         """Copy the model's deltas into the log until it finishes or fails."""
         claim = self.claim
-        assert claim.request is not None  # noqa: S101
+        assert claim.request is not None and self._writer is not None  # noqa: S101, PT018
         self._generation = self._models.chat(
             claim.request["call"], job_id=claim.job_id, attempt=claim.record.tries + 1
         )
@@ -197,6 +178,11 @@ class Attempt:
                     if isinstance(item, Finish):
                         return self._completed(item)
                     self._take(item)
+                    if self._is_too_long():
+                        return self._failed(TOO_LONG)
+                    if not self._writer.has_room:
+                        with self._limits.waiting():
+                            await self._writer.room()
         except ModelError as failure:
             outcome = retry.decide(
                 failure,
@@ -218,6 +204,9 @@ class Attempt:
         # First what can fail: an event that can't be written must not be in the result either.
         self._writer.append(delta)
         self._fold.add(delta)
+
+    def _is_too_long(self) -> bool:
+        return self._writer is not None and self._writer.log_bytes > self._settings.max_log_bytes
 
     # Ending
 
@@ -256,6 +245,8 @@ class Attempt:
                 return await self._end(self._cancelled())
         elif outcome is Stop.CANCEL:
             return await self._end(self._cancelled())
+        elif outcome is Stop.FULL:
+            return await self._end(self._failed(NO_MEMORY))
         elif not isinstance(outcome, Stop):
             return await self._end(outcome)
         return outcome
@@ -271,9 +262,13 @@ class Attempt:
         looks next; an answer that is lost is asked for again, for this write may not be lost."""
         assert self._writer is not None  # noqa: S101
         claim = self.claim
-        entry = await self._appender.end(self._writer, ending, ttl_seconds=self._settings.log_ttl_seconds)
-        if entry.cursor.fence != claim.fence:
-            return await self._adopt(entry)
+        # What Redis had no memory for is missing: whatever the model thought, that is not complete.
+        instead = self._failed(NO_MEMORY) if ending["type"] == "completed" else ending
+        entry = await self._appender.end(
+            self._writer, ending, instead=instead, ttl_seconds=self._settings.log_ttl_seconds
+        )
+        if entry.cursor.fence != claim.fence or self._writer.full:
+            return await self._adopt(entry)  # The log knows better than we what was said.
         self._fold.add(ending)
         result = self._fold.result()
         answer = await store.until_available(

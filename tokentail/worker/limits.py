@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from tokentail.shared.claim import Claim
 from tokentail.shared.errors import ModelError
@@ -66,11 +67,20 @@ class Limits:
         """The model has said something."""
         if self.first_delta_ms is None:
             self.first_delta_ms = self.now_ms() - self._record.created
-        now = time.monotonic()
-        if now - self._moved_at > SLACK_SECONDS and self._timer is not None:
-            self._moved_at = now
-            idle = self._next(self._settings.idle_seconds + SLACK_SECONDS)
-            self._timer.reschedule(asyncio.get_running_loop().time() + idle)
+        if time.monotonic() - self._moved_at > SLACK_SECONDS:
+            self._move(self._settings.idle_seconds + SLACK_SECONDS)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While it is not the model that is waited for, only the deadline counts."""
+        self._move(math.inf)
+        yield  # If it raises, nothing is waited for any more.
+        self._move(self._settings.idle_seconds + SLACK_SECONDS)
+
+    def _move(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._moved_at = time.monotonic()
+            self._timer.reschedule(asyncio.get_running_loop().time() + self._next(seconds))
 
     def _next(self, seconds: float) -> float:
         """How long the timer has to run: so long, or until the deadline if that comes first."""

@@ -62,6 +62,11 @@ class Writer:
         """How large the log is: the memory it took before this attempt, and the attempt's own entries."""
         return self._bytes
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the process may take in more; if not, wait for `room`."""
+        return self._backlog.has_room
+
     def append(self, event: Event) -> None:
         """Take an event in; it goes out with the next flush. Never waits."""
         raw = encode(event)

@@ -38,11 +38,9 @@ if not last or last[1] ~= ARGV[1] then
   if not follows then
     return {'gap'}
   end
-  if ends(ARGV[2]) then
-    -- A Redis that is out of memory refuses a script's first write if it takes any, and then none. So that
-    -- a job can end there, this one, which takes none, is the first.
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
-  end
+  -- A Redis that is out of memory refuses a script's first write if it takes any, and then none. So that a
+  -- job can begin, which is how it learns of that, and end there, this one, which takes none, is the first.
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
   redis.call('XADD', KEYS[1], ARGV[1], 'e', ARGV[2])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

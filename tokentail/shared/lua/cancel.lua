@@ -27,5 +27,6 @@ end
 if status ~= 'queued' then
   return 'ended'
 end
-end_in_queue(KEYS[1], KEYS[2], ARGV[1], KEYS[3], KEYS[4], 'cancelled', ARGV[3], ARGV[6], ARGV[7])
+end_in_queue(
+  now_ms(), KEYS[1], KEYS[2], ARGV[1], KEYS[3], KEYS[4], 'cancelled', ARGV[3], ARGV[6], ARGV[7])
 return 'cancelled'

@@ -43,7 +43,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0
     end
     redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '')
     -- By its creation, not by now: its followers have waited longest.
-    queue_up(KEYS[1], KEYS[2], id, record, state[4])
+    queue_up(KEYS[1], KEYS[2], id, record, state[4], now)
   end
 end
 

@@ -1,6 +1,7 @@
 -- Stands before every script of the control plane: what more than one of them does.
 
--- Redis's clock, never a host's: leases of all workers are measured by one clock.
+-- Redis's clock, never a host's: leases of all workers are measured by one clock. To be asked once per script:
+-- it goes on while a script runs.
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,21 +21,20 @@ end
 
 -- A job that has crashed is a suspect and waits apart, for a worker that runs it alone; one that has been
 -- found out is not run again and needs no such care.
-local function queue_up(ready, suspects, id, record, score)
+local function queue_up(ready, suspects, id, record, score, now)
   local state = redis.call('HMGET', record, 'crashes', 'poison')
   if state[1] == '0' or state[2] then
     redis.call('ZADD', ready, score, id)
   else
     -- Never in the past: how long it has waited tells who may take it.
-    redis.call('ZADD', suspects, math.max(score, now_ms()), id)
+    redis.call('ZADD', suspects, math.max(score, now), id)
   end
 end
 
 -- Ends a queued job: the record gets the ending and a fence for it, and is marked `unlogged` until its log
 -- holds the ending too.
-local function end_in_queue(ready, suspects, id, record, request, status, ending, log_ttl, record_ttl)
+local function end_in_queue(now, ready, suspects, id, record, request, status, ending, log_ttl, record_ttl)
   local state = redis.call('HMGET', record, 'fence', 'idem')
-  local now = now_ms()
   local fence = whole(math.max(state[1] + 1, now))
   redis.call('ZREM', ready, id)
   redis.call('ZREM', suspects, id)

@@ -18,7 +18,7 @@ for _, queue in ipairs(KEYS) do
     -- Who has begun once may begin again until the deadline.
     local latest = state[1] == '0' and state[2] or state[3]
     if latest and now >= tonumber(latest) then
-      end_in_queue(KEYS[1], KEYS[2], id, record, ARGV[6] .. id, 'failed', ARGV[2], ARGV[3], ARGV[4])
+      end_in_queue(now, KEYS[1], KEYS[2], id, record, ARGV[6] .. id, 'failed', ARGV[2], ARGV[3], ARGV[4])
       ended[#ended + 1] = id
     end
   end

@@ -15,13 +15,14 @@
 local id, delay, floor = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6])
 
 despite_full_memory()
+local now = now_ms()
 local state = redis.call('HMGET', KEYS[5], 'status', 'fence', 'cancel', 'created', 'lapsed')
 if state[1] ~= 'running' or state[2] ~= ARGV[2] then
   if state[5] == ARGV[2] and (state[1] == 'queued' or state[1] == 'running') then
     redis.call('HINCRBY', KEYS[5], 'crashes', -1)
     redis.call('HDEL', KEYS[5], 'lapsed', 'poison')
     if redis.call('ZREM', KEYS[1], id) + redis.call('ZREM', KEYS[2], id) > 0 then
-      queue_up(KEYS[1], KEYS[2], id, KEYS[5], state[4])
+      queue_up(KEYS[1], KEYS[2], id, KEYS[5], state[4], now)
     end
   end
   return 'lost'
@@ -39,7 +40,7 @@ if ARGV[5] ~= '' then
 end
 redis.call('ZREM', KEYS[3], id)
 -- Without a delay by its creation: a job that was running already goes before those that never ran.
-queue_up(KEYS[1], KEYS[2], id, KEYS[5], delay > 0 and now_ms() + delay or state[4])
+queue_up(KEYS[1], KEYS[2], id, KEYS[5], delay > 0 and now + delay or state[4], now)
 -- Also for a delayed job: an idle worker that is woken learns from its claim when to look again.
 if redis.call('LLEN', KEYS[4]) == 0 then
   redis.call('LPUSH', KEYS[4], '1')
