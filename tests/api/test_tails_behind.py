@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from tokentail.api.tail import Follower
 from tokentail.api.tails import Tails
-from tokentail.shared import keys
+from tokentail.shared import events, keys
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
@@ -173,3 +173,21 @@ async def test_followers_of_new_logs_do_not_keep_the_others_waiting(
         await written(redis, job_id, FENCE, attempt())
         # Then its follower hears of it
         assert b"event: attempt" in await soon(asyncio.create_task(follower.next()))
+
+
+async def test_a_log_whose_ending_was_not_read_here_yet_is_not_taken_for_expired(
+    tails: Tails, redis: Redis, job_id: str
+) -> None:
+    # Given a log that is watched, and that ends while this process does not read
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    await loaded(tails, job_id)
+    await redis.xadd(keys.log(job_id), {"e": events.encode(completed())}, id=f"{FENCE}-2")
+    # When somebody comes who knows from the record that it has ended
+    follower = tails.follow(job_id, START, _no_abort, has_ended=True)
+    first = asyncio.create_task(follower.next_of_loaded())
+    await asyncio.sleep(0)
+    # Then it is told nothing before the ending is known
+    assert not first.done()
+    async with reading(tails):
+        assert b"completed" in await soon(first)
+    assert follower.tail.ended

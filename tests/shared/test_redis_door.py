@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
+import uvloop
 from given import TENANT, chat, eventually
 from redis.asyncio import Redis
 from redis.exceptions import (
@@ -63,9 +65,35 @@ def test_every_way_to_be_away_is_one_error(error: Exception) -> None:
     assert caught.value.__cause__ is error
 
 
+def test_a_connection_that_uvloop_has_closed_between_two_sends_is_away() -> None:
+    # Given a connection that was reset after something was sent
+    async def send_twice() -> None:
+        over = asyncio.Event()
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            over.set()
+
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            connection = store.pool(f"redis://127.0.0.1:{port}/0").make_connection()
+            await connection._connect()
+            connection._writer.transport.abort()
+            # When more is sent; Then Redis is away
+            with pytest.raises(StoreUnavailable), store.away_is_unavailable():
+                await connection.send_command("PING", check_health=False)
+            await over.wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(send_twice())
+
+
 @pytest.mark.parametrize(
     "error",
     [
+        RuntimeError("a bug"),
         ResponseError("WRONGTYPE Operation"),
         ResponseError("Error running script (call to f_0): @user_script:1: WRONGTYPE Operation"),
         ValueError("a bug"),

@@ -43,7 +43,7 @@ def test_what_is_used_or_overridden_has_its_name_and_shape(
     assert inspect.iscoroutinefunction(method) == is_async
 
 
-@pytest.mark.parametrize("name", ["_poll_iteration", "handle_sig", "close"])
+@pytest.mark.parametrize("name", ["main", "_poll_iteration", "handle_sig", "close"])
 def test_what_the_pool_overrides_exists_to_be_overridden(name: str) -> None:
     assert name in vars(Pool)
     assert name in vars(Worker)
@@ -53,6 +53,7 @@ def test_what_the_pool_overrides_exists_to_be_overridden(name: str) -> None:
 def test_the_pool_replaces_nothing_of_arqs_by_accident() -> None:
     ours = {name for name in vars(Pool) if not name.startswith("__")}
     assert ours & {name for base in Worker.__mro__[:-1] for name in vars(base)} == {
+        "main",
         "_poll_iteration",
         "handle_sig",
         "close",
@@ -65,7 +66,6 @@ def test_the_worker_takes_the_arguments_that_the_pool_gives() -> None:
         "redis_pool",
         "max_jobs",
         "poll_delay",
-        "on_startup",
         "job_serializer",
         "job_deserializer",
         "handle_signals",
@@ -87,8 +87,9 @@ def test_the_worker_has_the_attributes_that_the_pool_uses() -> None:
         assert f"self.{name}" in source
 
 
-def test_the_main_loop_does_nothing_but_start_up_and_iterate() -> None:
+def test_the_main_loop_that_is_replaced_does_nothing_but_greet_start_up_and_iterate() -> None:
     # Read once by a person: anything new in it deserves another look.
+    assert "self.main()" in inspect.getsource(Worker.async_run)
     lines = [line.strip() for line in inspect.getsource(Worker.main).splitlines()]
     assert "await self.on_startup(self.ctx)" in lines
     assert "async for _ in poll(self.poll_delay_s):" in lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tokentail.shared import keys
 from tokentail.shared import redis as store
 from tokentail.shared.errors import ModelError
 from tokentail.shared.job import Status
+from tokentail.stack.redis_server import RedisServer
 from tokentail.worker import pool as pool_module
 from tokentail.worker.pool import worker_id
 
@@ -289,6 +291,17 @@ async def test_a_worker_is_listed_while_it_works_and_not_after(redis_url: str) -
         redis = store.client(redis_url)
     async with redis:
         assert await redis.exists(keys.WORKERS) == 0
+
+
+async def test_a_worker_may_start_while_redis_is_away(new_redis_server: Callable[..., RedisServer]) -> None:
+    # Given a Redis that stopped before the worker could say anything to it
+    server = new_redis_server()
+    server.stop()
+    starting = asyncio.get_running_loop().call_later(0.05, server.start)
+    async with work(server.url, ["Hi", FINISH]) as at:
+        starting.cancel()
+        record = await enqueued(at.queue)
+        await at.has(record.id, "completed")
 
 
 async def test_a_worker_that_stops_may_be_closed_twice(redis_url: str) -> None:

@@ -65,7 +65,7 @@ class Follow:
         if record.has_ended and record.cursor == after:
             return Response(status_code=204)
         abort: Callable[[], None] = request.scope.get("extensions", {}).get(ABORT_EXTENSION, _no_abort)
-        follower = context.tails.follow(job_id, after, abort)
+        follower = context.tails.follow(job_id, after, abort, has_ended=record.has_ended)
         if context.draining:
             follower.close()  # The signal came while we asked for the record.
         try:

@@ -26,15 +26,19 @@ class Tails:
         self._plane = plane
         self._readers = [Reader(plane) for _ in range(plane.partitions)]
 
-    def follow(self, job_id: str, after: Cursor, abort: Callable[[], None]) -> Follower:
-        """A new follower of a log; every one has to `leave`. `abort` drops its connection at once."""
+    def follow(
+        self, job_id: str, after: Cursor, abort: Callable[[], None], *, has_ended: bool = False
+    ) -> Follower:
+        """A new follower of a log; every one has to `leave`. `abort` drops its connection at once.
+        `has_ended`: the log is known to hold its ending, so what is read has to reach it.
+        """
         reader, key = self._reader_of(job_id), keys.log(job_id).encode()
         tail = reader.tails.get(key)
         if tail is None:
             tail = reader.tails[key] = Tail(job_id)
             tail.heard_at = asyncio.get_running_loop().time()
             reader.look()
-        elif not tail.is_over and (not tail.frames or tail.index_after(after) is None):
+        elif not tail.is_over and (has_ended or not tail.frames or tail.index_after(after) is None):
             # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
             tail.asked += 1
             reader.look()

@@ -123,6 +123,11 @@ def away_is_unavailable() -> Iterator[None]:
         raise StoreUnavailable(f"{error} Try again in a moment.") from error
     except _AWAY as error:
         raise StoreUnavailable(_SENTENCE) from error
+    except RuntimeError as error:
+        # uvloop's way to say that a connection was closed between two sends; the driver knows asyncio's only.
+        if "handler is closed" not in str(error):
+            raise
+        raise StoreUnavailable(_SENTENCE) from error
     except ResponseError as error:
         if _CANT_NOW.match(str(error)):
             raise StoreUnavailable(_SENTENCE) from error

@@ -20,6 +20,7 @@ import orjson
 import structlog
 from arq.connections import ArqRedis
 from arq.jobs import deserialize_job_raw
+from arq.utils import poll
 from arq.worker import Worker, func
 from redis.asyncio import Redis
 
@@ -71,7 +72,6 @@ class Pool(Worker):
             redis_pool=redis,
             max_jobs=settings.concurrency,
             poll_delay=0,
-            on_startup=self._begin,
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
         )
@@ -100,7 +100,15 @@ class Pool(Worker):
 
     # Start and stop, called by arq
 
-    async def _begin(self, ctx: dict[Any, Any]) -> None:
+    async def main(self) -> None:
+        """arq's, without its greeting: that asks Redis for figures to log, and a Redis that is away in that
+        moment would end the worker."""
+        self.ctx["redis"] = self.pool
+        await self._begin()
+        async for _ in poll(self.poll_delay_s):
+            await self._poll_iteration()
+
+    async def _begin(self) -> None:
         await store.until_available(self._leases.renew)
         self._bell = self._helper(self._listen_to_bell())
         for work in (self._listen_to_control(), self._leases.keep(), *self._work_beside):
