@@ -29,7 +29,14 @@ def main() -> int:
     """Run every seed, say what came out, and return 1 if any promise was broken."""
     options = _options()
     plans = [
-        plan(seed, options.seconds, workers=options.workers, apis=options.apis, kinds=options.faults)
+        plan(
+            seed,
+            options.seconds,
+            workers=options.workers,
+            apis=options.apis,
+            kinds=options.faults,
+            intensity=options.intensity,
+        )
         for seed in options.seeds
     ]
     if options.show:
@@ -73,6 +80,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=_seeds, default=_seeds("1-5"), help="as in 7 or 1-20 or 1,4,9-12")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a schedule (20)")
+    parser.add_argument("--intensity", type=float, default=1.0, help="times the usual jobs and faults (1)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (2)")
     parser.add_argument("--apis", type=int, default=2, help="API processes (2)")
     parser.add_argument(

@@ -84,13 +84,20 @@ class Plan:
 
 
 def plan(
-    seed: int, seconds: float, *, workers: int = 2, apis: int = 2, kinds: Sequence[str] = faults.ALL_FAULTS
+    seed: int,
+    seconds: float,
+    *,
+    workers: int = 2,
+    apis: int = 2,
+    kinds: Sequence[str] = faults.ALL_FAULTS,
+    intensity: float = 1.0,
 ) -> Plan:
-    """What a seed stands for. Everything random comes from here."""
+    """What a seed stands for, with so many times the usual jobs and faults. Everything random comes from
+    here."""
     chance = random.Random(seed)
-    wishes = tuple(_wishes(chance, seconds))
+    wishes = tuple(_wishes(chance, seconds, round(seconds * JOBS_PER_SECOND * intensity)))
     schedule = _Schedule(chance, seconds, {"worker": workers, "api": apis})
-    for kind in _deal(chance, kinds, round(seconds * FAULTS_PER_SECOND)):
+    for kind in _deal(chance, kinds, round(seconds * FAULTS_PER_SECOND * intensity)):
         schedule.add(kind)
     return Plan(seed, seconds, wishes, tuple(sorted(schedule.faults, key=lambda fault: fault.at)))
 
@@ -176,9 +183,9 @@ def _extent(chance: random.Random, kind: str) -> tuple[float, float]:
 # What is asked for
 
 
-def _wishes(chance: random.Random, seconds: float) -> Iterator[Wish]:
+def _wishes(chance: random.Random, seconds: float, wanted: int) -> Iterator[Wish]:
     scenarios = list(SCENARIOS.values())
-    for number in range(1, round(seconds * JOBS_PER_SECOND) + 1):
+    for number in range(1, wanted + 1):
         scenario = chance.choices(scenarios, [one.weight for one in scenarios])[0]
         latest = seconds / 2 if scenario.alias in _SLOW_TO_FAIL else seconds
         is_keyed = chance.random() < 0.6
