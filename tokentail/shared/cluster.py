@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from redis.asyncio import Connection, Redis
+from redis.asyncio.client import Pipeline
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
@@ -215,14 +216,27 @@ class _NoCluster(StoreUnavailable):
 
 
 class _Asking(Redis):
-    """A client of a node that is just taking over a slot, for commands of that slot."""
+    """A client of a node that is just taking over a slot, for commands of that slot: each goes behind an
+    ASKING, over the same connection."""
 
     async def execute_command(self, *words: Any, **options: Any) -> Any:
-        """Run it with ASKING before it, over the same connection."""
+        """Run one command."""
         pipe = self.pipeline(transaction=False)
-        pipe.execute_command("ASKING")
         pipe.execute_command(*words, **options)
-        _, answer = await pipe.execute(raise_on_error=False)
+        (answer,) = await pipe.execute(raise_on_error=False)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def pipeline(self, transaction: bool = False, shard_hint: str | None = None) -> Pipeline:
+        """Run several."""
+        return _AskingPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class _AskingPipeline(Pipeline):
+    def pipeline_execute_command(self, *words: Any, **options: Any) -> Any:
+        super().pipeline_execute_command("ASKING")  # type: ignore[no-untyped-call]
+        return super().pipeline_execute_command(*words, **options)  # type: ignore[no-untyped-call]
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        return (await super().execute(raise_on_error))[1::2]

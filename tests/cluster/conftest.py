@@ -1,0 +1,44 @@
+"""Clusters: one that is shared and whole after each test, and new ones for tests that break them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nodes import Nodes
+
+#: The same as everywhere, see tests/conftest.py.
+REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
+
+
+@pytest.fixture(scope="session")
+def shared_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    made = Nodes(tmp_path_factory.mktemp("cluster"), spare=1, binary=REDIS_BINARY)
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def nodes(shared_nodes: Nodes) -> Iterator[Nodes]:
+    """Three primaries, empty, and a node without slots. Who moves a slot moves it back."""
+    shared_nodes.forget_everything()
+    yield shared_nodes
+    shared_nodes.free_the_spare()
+
+
+@pytest.fixture
+def new_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Nodes]]:
+    """Makes clusters that belong to one test."""
+    made: list[Nodes] = []
+
+    def make(**options: int) -> Nodes:
+        made.append(Nodes(tmp_path_factory.mktemp("own-cluster"), binary=REDIS_BINARY, **options))
+        return made[-1].start()
+
+    yield make
+    for nodes in made:
+        nodes.close()

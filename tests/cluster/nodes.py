@@ -1,0 +1,257 @@
+"""A cluster of real Redis processes on loopback, made and broken by commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+from processes import Running, until
+from redis.crc import key_slot
+
+from tokentail.shared import job, keys
+from tokentail.shared.slots import SLOTS
+from tokentail.stack.redis_binary import find_redis
+
+#: Silence after which nodes take one of them for dead. As short as two busy cores allow.
+NODE_TIMEOUT_MS = 1000
+#: Each node is spoken to by the others here.
+BUS_OFFSET = 10_000
+LAST_PORT = 65_535
+
+
+class Node:
+    """One server of a cluster, which can be killed and started again with what it had stored."""
+
+    def __init__(self, directory: Path, binary: Path) -> None:
+        self._directory = directory
+        self._binary = binary
+        self.port = _free_port()
+        self.process: Running | None = None
+        self.client: Any = redis.Redis(port=self.port, socket_timeout=5)
+
+    @property
+    def name(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def id(self) -> str:
+        return str(self.client.execute_command("CLUSTER", "MYID").decode())
+
+    def start(self) -> Node:
+        self._directory.mkdir(exist_ok=True)
+        options = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "dir": self._directory,
+            "save": "",
+            "appendonly": "yes",
+            # Nothing that was acknowledged is lost by a crash, so that a test can say what is there then.
+            "appendfsync": "always",
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": NODE_TIMEOUT_MS,
+            # Logs of the other nodes go on when one is away.
+            "cluster-require-full-coverage": "no",
+            "cluster-replica-validity-factor": 0,
+            "repl-diskless-sync": "yes",
+            "repl-diskless-sync-delay": 0,
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self.process = Running([str(self._binary), *words])
+        self.process.wait_for("Ready to accept connections")
+        return self
+
+    def kill(self) -> None:
+        """As a crash would."""
+        if self.process is not None:
+            self.resume()
+            self.process.close()
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        self.client.close()
+        self.kill()
+
+    def info(self) -> dict[str, str]:
+        """What the node says of the cluster."""
+        text = self.client.execute_command("CLUSTER", "INFO").decode()
+        return dict(line.split(":", 1) for line in text.split())
+
+
+class Nodes:
+    """Primaries that share all slots evenly, and replicas of the first ones. `spare` nodes hold no slot."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        primaries: int = 3,
+        replicas: int = 0,
+        spare: int = 0,
+        binary: Path | None = None,
+    ) -> None:
+        path = find_redis(binary).path
+        self.all = [Node(directory / f"node-{n}", path) for n in range(primaries + replicas + spare)]
+        self.primaries = self.all[:primaries]
+        self.replicas = self.all[primaries : primaries + replicas]
+        self.spare = self.all[primaries + replicas :]
+
+    def start(self) -> Nodes:
+        """Start and join them; returns when each says that all is well."""
+        for number, node in enumerate(self.all, 1):
+            node.start()
+            node.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number)
+        for number, node in enumerate(self.primaries):
+            first, last = (SLOTS * n // len(self.primaries) for n in (number, number + 1))
+            node.client.execute_command("CLUSTER", "ADDSLOTS", *range(first, last))
+        for node in self.all[1:]:
+            node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.all[0].port)
+        self.until_well()
+        for replica, primary in zip(self.replicas, self.primaries, strict=False):
+            replica.client.execute_command("CLUSTER", "REPLICATE", primary.id)
+        for replica in self.replicas:
+            until(
+                lambda r=replica: r.client.info("replication").get("master_link_status") == "up", "it follows"
+            )
+        until(lambda: all(self._knows_roles(node) for node in self.all), "everybody knows who follows whom")
+        return self
+
+    def _knows_roles(self, node: Node) -> bool:
+        lines = node.client.execute_command("CLUSTER", "NODES").decode().splitlines()
+        return sum("slave" in line.split()[2] for line in lines) == len(self.replicas)
+
+    def until_well(self) -> None:
+        """Wait until every node that runs says that all slots are served."""
+        until(lambda: all(self._is_well(node) for node in self.all if node.process), "the cluster is well")
+
+    def _is_well(self, node: Node) -> bool:
+        try:
+            info = node.info()
+        except redis.RedisError:
+            return False
+        return (
+            info["cluster_state"] == "ok"
+            and info["cluster_slots_ok"] == str(SLOTS)
+            and info["cluster_known_nodes"] == str(len(self.all))
+        )
+
+    def close(self) -> None:
+        for node in self.all:
+            node.close()
+
+    @property
+    def url(self) -> str:
+        """How tokentail finds it: two nodes, of which it learns the others."""
+        return "redis+cluster://" + ",".join(node.name for node in self.primaries[:2])
+
+    def forget_everything(self) -> None:
+        for node in self.primaries:
+            node.client.flushall()
+
+    def free_the_spare(self) -> None:
+        """A node that has given its last slot away has become a replica; make it one without slots again."""
+        for node in self.spare:
+            if node.client.info("replication")["role"] != "master":
+                node.client.execute_command("CLUSTER", "RESET", "SOFT")
+                node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.all[0].port)
+        self.until_well()
+
+    # Asking
+
+    def holder(self, key: str) -> Node:
+        """Who holds a key's slot, by what the nodes say themselves."""
+        for node in self.all:
+            try:
+                node.client.exists(key)
+            except redis.ResponseError as refusal:
+                if str(refusal).startswith("ASK "):
+                    return node
+            except redis.RedisError:
+                continue
+            else:
+                return node
+        raise AssertionError(f"nobody serves {key}")
+
+    def entries(self, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        """A stream, wherever it is."""
+        return self.holder(key).client.xrange(key)  # type: ignore[no-any-return]
+
+    # Moving a slot
+
+    def moving(self, key: str, to: Node) -> SlotMove:
+        return SlotMove(self, key_slot(key.encode()), self.holder(key), to)
+
+
+class SlotMove:
+    """A slot on its way from one node to another, step by step."""
+
+    def __init__(self, nodes: Nodes, slot: int, source: Node, target: Node) -> None:
+        self._nodes = nodes
+        self._slot = slot
+        self.source = source
+        self.target = target
+
+    def begin(self) -> SlotMove:
+        """From now on the source sends those on who ask for what it does not have."""
+        self._set(self.target, "IMPORTING", self.source.id)
+        self._set(self.source, "MIGRATING", self.target.id)
+        return self
+
+    def carry(self, *keys: str) -> None:
+        """Move these keys, or all there are."""
+        wanted: list[Any] = list(keys) or self.source.client.execute_command(
+            "CLUSTER", "GETKEYSINSLOT", self._slot, 10_000
+        )
+        if wanted:
+            self.source.client.execute_command(
+                "MIGRATE", "127.0.0.1", self.target.port, "", 0, 5000, "KEYS", *wanted
+            )
+
+    def finish(self) -> None:
+        """The target holds the slot, and everybody knows."""
+        self.carry()
+        for node in dict.fromkeys([self.target, self.source, *self._nodes.primaries]):
+            with contextlib.suppress(redis.ResponseError):  # Who gives its last slot away becomes a replica.
+                self._set(node, "NODE", self.target.id)
+
+    def cancel(self) -> None:
+        """The source keeps the slot, and gets back what it gave away."""
+        self._set(self.source, "STABLE")
+        SlotMove(self._nodes, self._slot, self.target, self.source).carry()
+        self._set(self.target, "STABLE")
+
+    def _set(self, node: Node, *words: str) -> None:
+        node.client.execute_command("CLUSTER", "SETSLOT", self._slot, *words)
+
+
+def _free_port() -> int:
+    while True:
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            if port + BUS_OFFSET > LAST_PORT:
+                continue
+            with contextlib.suppress(OSError):
+                bus.bind(("127.0.0.1", port + BUS_OFFSET))
+                return port
+
+
+def in_partition(partition: int) -> Iterator[str]:
+    """New job ids whose logs are in a partition."""
+    while True:
+        job_id = job.new_id()
+        if keys.log_partition(job_id) == partition:
+            yield job_id
