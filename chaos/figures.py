@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -60,7 +60,9 @@ class Figures:
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return asdict(self)
+        # Not `asdict`: it makes a Counter of a Counter's items.
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: dict(one) if isinstance(one, Counter) else one for name, one in values.items()}
 
 
 def _ending(job: Job) -> str:

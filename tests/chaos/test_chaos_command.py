@@ -75,3 +75,5 @@ def test_figures_count_what_was_observed() -> None:
     assert figures.tokens == 2 * (3 + 20 + 9 + 3)
     assert figures.clients == {"resets": 2}
     assert "4 completed" in report.line(schedule, figures)
+    # And they can be written as JSON
+    assert orjson.loads(orjson.dumps(figures.as_json()))["endings"] == endings
