@@ -119,6 +119,7 @@ class Machine(RuleBasedStateMachine):
     @rule(worker=WORKERS, slots=st.integers(0, 3))
     def claim(self, worker: str, slots: int) -> None:
         self.lapses_are_found()
+        self.alone.pop(worker, None)  # It says that it runs nothing.
         suspects = {job.id for job in self.queued() if job.ripe and job.suspect}
         ripe = {job.id for job in self.queued() if job.ripe and not job.suspect}
         ticket = new_ticket()
@@ -148,6 +149,7 @@ class Machine(RuleBasedStateMachine):
         """The reply was lost: the same ticket brings the same jobs, as far as they are still the worker's."""
         worker = data.draw(st.sampled_from(sorted(self.tickets)), label="worker")
         self.lapses_are_found()
+        self.alone.pop(worker, None)
         ticket, given = self.tickets[worker]
         claims = self.run(self.queue.claim(worker, 3, ticket=ticket)).jobs
         still = [one for one in given if one[0] in self.jobs and self.jobs[one[0]].holds(worker, one[1])]

@@ -112,6 +112,49 @@ async def test_a_crash_in_company_condemns_nobody(queue: Queue, redis: Redis) ->
         assert await redis.zscore(keys.SUSPECTS, job_id) is not None
 
 
+async def test_a_suspect_is_blamed_for_as_long_as_it_is_the_only_one(queue: Queue, redis: Redis) -> None:
+    # Given a suspect whose worker has nothing else, long after its probation
+    bad = await suspect(queue, redis)
+    claim = await claimed(queue, "worker")
+    await queue.claim("worker", 5, running=1)
+    # When it dies
+    await crash(queue, redis, claim)
+    # Then the suspect is found out
+    assert (await queue.get(TENANT, bad)).poison
+
+
+async def test_a_suspect_that_joined_others_is_not_blamed_after_its_probation(
+    queue: Queue, redis: Redis
+) -> None:
+    # Given a busy worker, without a further slot, whose suspect is past its probation
+    neighbour = await running(queue, "busy")
+    bad = await suspect(queue, redis)
+    await waited(redis)
+    (claim,) = (await queue.claim("busy", 1, running=1)).jobs
+    await queue.claim("busy", 0, running=2, probation=True)
+    await queue.claim("busy", 0, running=2)
+    # When it dies
+    await crash(queue, redis, claim, neighbour)
+    # Then either may have been the cause
+    for job_id, crashes in ((bad, 2), (neighbour.job_id, 1)):
+        record = await queue.get(TENANT, job_id)
+        assert (record.crashes, record.poison) == (crashes, False)
+
+
+async def test_who_outlives_a_suspect_is_blamed_for_its_own_crash(queue: Queue, redis: Redis) -> None:
+    # Given a busy worker whose suspect has ended, in its probation
+    neighbour = await running(queue, "busy")
+    bad = await suspect(queue, redis)
+    await waited(redis)
+    (claim,) = (await queue.claim("busy", 1, running=1)).jobs
+    await queue.finish(bad, claim.fence, Cursor(claim.fence, 1), failed(), RESULT)
+    await queue.claim("busy", 0, running=1)
+    # When it dies
+    await crash(queue, redis, neighbour)
+    # Then that counts
+    assert (await queue.get(TENANT, neighbour.job_id)).crashes == 1
+
+
 async def test_an_owner_that_turns_out_to_be_alive_clears_its_suspect(queue: Queue, redis: Redis) -> None:
     # Given a suspect that seems to have crashed a second worker
     await suspect(queue, redis)

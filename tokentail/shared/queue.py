@@ -248,11 +248,18 @@ class Queue:
     # For workers
 
     async def claim(
-        self, worker_id: str, slots: int, *, running: int = 0, ticket: str | None = None
+        self,
+        worker_id: str,
+        slots: int,
+        *,
+        running: int = 0,
+        probation: bool = False,
+        ticket: str | None = None,
     ) -> Claims:
         """Become the newest attempt of up to `slots` ripe jobs, or of one suspect, which is to run alone.
 
         `running`: attempts that the worker makes already; one that makes none is first to get a suspect.
+        `probation`: it is finding out about one, and keeps others from it.
         May be repeated with its `ticket`, which is the worker's to choose: after a lost reply the same ticket
         answers the same jobs again. Without one, they come back when their lease lapses.
         """
@@ -272,6 +279,7 @@ class Queue:
                     ticket or new_ticket(),
                     slots,
                     running,
+                    int(probation),
                     self._lease_ms,
                     int(GRACE_SECONDS * 1000),
                     keys.MEMORY_SECONDS,

@@ -189,7 +189,13 @@ class Pool(Worker):
         """Begin as many attempts. Returns after how many seconds another claim may bring more."""
         async with self._claiming:
             asked_at, self._unanswered = time.monotonic(), True
-            claims = await self._queue.claim(self.id, slots, running=len(self.tasks), ticket=self._ticket)
+            claims = await self._queue.claim(
+                self.id,
+                slots,
+                running=len(self.tasks),
+                probation=self._solitude.holds,
+                ticket=self._ticket,
+            )
             self._ticket, self._unanswered = new_ticket(), False
             for claim in claims.jobs:
                 self._start(claim, asked_at)

@@ -1,10 +1,11 @@
--- claim(worker, ticket, slots, running, lease_ms, grace_ms, memory_seconds, pace_seconds,
+-- claim(worker, ticket, slots, running, probation, lease_ms, grace_ms, memory_seconds, pace_seconds,
 --       record prefix, request prefix, alone prefix)
 --   -> {now_ms, wait_ms, {job, ...}} with job = {id, fence, request or 'null', record as HGETALL}
 --
 -- First returns lapsed leases to the queue, then claims, each with a new fence: one suspect, which is to
 -- run alone, or else up to `slots` ripe jobs. `running`: attempts that the worker is making already; it
--- gets a suspect only when that has waited `grace_ms` for a worker that makes none.
+-- gets a suspect only when that has waited `grace_ms` for a worker that makes none. `probation`: '1' while it
+-- keeps others from its suspect.
 -- `ticket` names this claim: after a lost reply the same ticket gets the same jobs again.
 -- wait_ms: when another claim may bring something; -1 if nothing is known to come.
 --
@@ -13,14 +14,14 @@
 -- KEYS[3] leases    zset: running jobs by the ms at which their lease lapses
 -- KEYS[4] bell      list: at most one push
 -- KEYS[5] claimed   string: the worker's last productive claim, '<ticket> <job> <fence> ...'
--- KEYS[6] alone     string: the suspect that the worker was given to run alone, until it claims others
+-- KEYS[6] alone     string: the suspect that the worker runs alone, or is finding out about
 -- KEYS[7] pace      hash: at (ms), rate (jobs/s that leave the queue, decaying over pace_seconds)
 -- Also touches the records and requests of the jobs it finds, and reads `alone` of their dead owners.
 
 local worker, ticket, slots, running = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local lease, memory, tau = tonumber(ARGV[5]), ARGV[7], tonumber(ARGV[8])
-local grace = running > 0 and tonumber(ARGV[6]) or 0
-local records, requests, alones = ARGV[9], ARGV[10], ARGV[11]
+local probation, lease, memory, tau = ARGV[5] == '1', tonumber(ARGV[6]), ARGV[8], tonumber(ARGV[9])
+local grace = running > 0 and tonumber(ARGV[7]) or 0
+local records, requests, alones = ARGV[10], ARGV[11], ARGV[12]
 
 despite_full_memory()
 local now = now_ms()
@@ -45,6 +46,12 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0
     -- By its creation, not by now: its followers have waited longest.
     queue_up(KEYS[1], KEYS[2], id, record, state[4], now)
   end
+end
+
+-- Who is past its probation and not the only one is in company, and a crash says nothing of it any more.
+local alone = redis.call('GET', KEYS[6])
+if alone and not probation and (running ~= 1 or redis.call('HGET', records .. alone, 'owner') ~= worker) then
+  redis.call('DEL', KEYS[6])
 end
 
 local jobs, claimed = {}, {ticket}
