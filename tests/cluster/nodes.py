@@ -169,6 +169,15 @@ class Nodes:
                 node.client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.all[0].port)
         self.until_well()
 
+    def cut_off(self, replica: Node, primary: Node) -> None:
+        """Let a replica have what its primary has now, and nothing that comes later."""
+        until(lambda: _offset(replica, "slave") == _offset(primary, "master"), "level")
+        # In a cluster nobody can be told to follow nobody; but it can be kept from being let in again.
+        replica.client.config_set("masteruser", "nobody")
+        replica.client.config_set("masterauth", "wrong")
+        primary.client.client_kill_filter(_type="slave")
+        until(lambda: replica.client.info("replication")["master_link_status"] == "down", "it is cut off")
+
     # Asking
 
     def holder(self, key: str) -> Node:
@@ -189,7 +198,29 @@ class Nodes:
         """A stream, wherever it is."""
         return self.holder(key).client.xrange(key)  # type: ignore[no-any-return]
 
+    def job_at(self, node: Node) -> str:
+        """A new job whose log a node holds."""
+        while True:
+            job_id = job.new_id()
+            with contextlib.suppress(redis.ResponseError):
+                node.client.exists(keys.log(job_id))
+                return job_id
+
     # Moving a slot
+
+    @contextlib.contextmanager
+    def on_its_way(self, key: str, to: Node) -> Iterator[SlotMove]:
+        """A slot that is moved within the block, and back at the end."""
+        home = self.holder(key)
+        move = self.moving(key, to)
+        try:
+            yield move
+        finally:
+            if self.holder(key) is home:
+                move.cancel()
+            else:
+                self.moving(key, home).begin().finish()
+            self.until_well()
 
     def moving(self, key: str, to: Node) -> SlotMove:
         return SlotMove(self, key_slot(key.encode()), self.holder(key), to)
@@ -200,7 +231,7 @@ class SlotMove:
 
     def __init__(self, nodes: Nodes, slot: int, source: Node, target: Node) -> None:
         self._nodes = nodes
-        self._slot = slot
+        self.slot = slot
         self.source = source
         self.target = target
 
@@ -213,7 +244,7 @@ class SlotMove:
     def carry(self, *keys: str) -> None:
         """Move these keys, or all there are."""
         wanted: list[Any] = list(keys) or self.source.client.execute_command(
-            "CLUSTER", "GETKEYSINSLOT", self._slot, 10_000
+            "CLUSTER", "GETKEYSINSLOT", self.slot, 10_000
         )
         if wanted:
             self.source.client.execute_command(
@@ -230,11 +261,19 @@ class SlotMove:
     def cancel(self) -> None:
         """The source keeps the slot, and gets back what it gave away."""
         self._set(self.source, "STABLE")
-        SlotMove(self._nodes, self._slot, self.target, self.source).carry()
+        SlotMove(self._nodes, self.slot, self.target, self.source).carry()
         self._set(self.target, "STABLE")
 
+    def set_owner(self, of_mind: Node, owner: Node) -> None:
+        """Let one node believe that another one, or itself, holds the slot."""
+        self._set(of_mind, "NODE", owner.id)
+
     def _set(self, node: Node, *words: str) -> None:
-        node.client.execute_command("CLUSTER", "SETSLOT", self._slot, *words)
+        node.client.execute_command("CLUSTER", "SETSLOT", self.slot, *words)
+
+
+def _offset(node: Node, role: str) -> int:
+    return int(node.client.info("replication")[f"{role}_repl_offset"])
 
 
 def _free_port() -> int:
