@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 
 from tokentail.api.tail import Follower, Tail
 from tokentail.api.tails import Tails
 from tokentail.shared import endings
-from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.errors import JobNotFound, StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
@@ -65,7 +66,8 @@ class Sweeper:
         """Find out what a silent log's record says of it. Raises StoreUnavailable."""
         record = await self._queue.record(tail.job_id)
         if record is not None and record.unlogged:
-            await endings.settled(self._queue, self._logs, record)
+            with contextlib.suppress(JobNotFound):  # Deleted meanwhile; the next look finds no record.
+                await endings.settled(self._queue, self._logs, record)
         elif record is None or (record.has_ended and not await self._has_ending(tail.job_id)):
             tail.gone = True
             tail.wake()
