@@ -56,7 +56,8 @@ class Edge:
         """One request to one API: the status and the JSON. 0: no answer came."""
         try:
             answer = await self.http.request(method, self.url(path, api), json=body, headers=headers)
-            return answer.status_code, answer.json() if answer.content else None
+            is_json = "json" in answer.headers.get("content-type", "")
+            return answer.status_code, answer.json() if is_json else None
         except httpx.TransportError:
             self.counts["requests without an answer"] += 1
             return 0, None
