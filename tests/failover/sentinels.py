@@ -105,6 +105,9 @@ class Sentineled:
 
     def mend(self) -> None:
         """After a failover: every server runs, and follows the one that leads."""
+        # A sentinel that is still at it when the next one begins, of a server that it thinks is a replica,
+        # may never come out of it.
+        until(self._have_switched, "the failover is over for all sentinels")
         leader = self.leader()
         for server in self.servers:
             if server is not leader:
@@ -117,10 +120,14 @@ class Sentineled:
 
     def until_another_leads(self, than: RedisServer) -> RedisServer:
         """Wait for a failover to be over, for all sentinels; who leads now."""
-        until(
-            lambda: all(self._named(port) not in (None, port_of(than)) for port in self._alive()),
-            "the sentinels agree on another primary",
-        )
+        try:
+            until(
+                lambda: all(self._named(port) not in (None, port_of(than)) for port in self._alive()),
+                "the sentinels agree on another primary",
+            )
+        except AssertionError as never:
+            logs = ["\n".join(sentinel.lines[-40:]) for sentinel in self.sentinels.values()]
+            raise AssertionError("\n\n".join([str(never), *logs])) from None
         return self.leader()
 
     def until_follows(self, server: RedisServer) -> None:
@@ -147,6 +154,16 @@ class Sentineled:
         with self.ask_sentinel(port) as sentinel:
             address = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         return int(address[1]) if address else None
+
+    def _have_switched(self) -> bool:
+        named = {self._settled(port) for port in self._alive()}
+        return len(named) == 1 and 0 not in named
+
+    def _settled(self, port: int) -> int:
+        """Whom a sentinel that is not just making another one calls the primary; 0 if it is."""
+        with self.ask_sentinel(port) as sentinel:
+            told = sentinel.sentinel_master(NAME)
+        return 0 if "failover_in_progress" in told["flags"] else int(told["port"])
 
     def _all_known(self) -> bool:
         return all(self._knows_all(port) for port in self._ports)

@@ -175,3 +175,14 @@ async def test_no_ending_cancel_or_deletion_is_acknowledged_without_a_replica(
     assert await store.until_available(deeds[1]) == "ended"
     with pytest.raises(JobNotFound):
         await store.until_available(deeds[2])
+
+
+async def test_a_job_found_again_on_a_former_primary_is_not_acknowledged(
+    pair: Sentineled, queue: Queue, redis: Redis
+) -> None:
+    await queue.enqueue(TENANT, chat(), "key")
+    # When the primary is demoted; Then it can't vouch even for what it only looks up
+    with client_of(pair.primary) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", 1)
+    with pytest.raises(StoreUnavailable):
+        await queue.enqueue(TENANT, chat(), "key")
