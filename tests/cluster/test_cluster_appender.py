@@ -112,12 +112,13 @@ async def test_an_attempt_goes_back_with_a_log_that_is_brought_back(at: Desk, no
 
 
 async def test_a_node_that_got_the_slot_without_the_log_is_given_all_of_it(at: Desk, nodes: Nodes) -> None:
-    # Given an attempt in mid-answer
+    # Given an attempt in mid-answer, and one that is written to another node
     home, other = nodes.primaries[:2]
-    writer = await at.begin(at=home)
-    say(writer, range(5))
-    await writer.flushed()
-    # When another node takes the slot without what was in it, as after losing all copies
+    writer, its = await at.begin(at=home), await at.begin(at=other)
+    for one in (writer, its):
+        say(one, range(5))
+        await one.flushed()
+    # When that node takes the first one's slot without what was in it, as after losing all copies
     with nodes.on_its_way(writer.key, other) as move:
         home.client.delete(writer.key)
         move.begin().finish()

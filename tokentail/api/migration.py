@@ -6,17 +6,15 @@ be there, and no read can join the two: so each log is read for itself, on the n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from redis.asyncio import Connection, Redis
 from redis.exceptions import ResponseError
 
 from tokentail.shared.data_plane import DataPlane
+from tokentail.shared.exchange import Command, exchange
 from tokentail.shared.log import PAGE
 from tokentail.shared.slots import redirection
-
-Command = tuple[Any, ...]
 
 
 def means_migration(refusal: ResponseError) -> bool:
@@ -35,7 +33,7 @@ async def read_singly(
     reads: list[Command] = [("XREAD", "COUNT", PAGE, "STREAMS", key, at) for key, at in positions.items()]
     found: list[Any] = []
     elsewhere: dict[str, list[Command]] = {}
-    for read, reply in zip(reads, await _replies(connection, reads), strict=True):
+    for read, reply in zip(reads, await exchange(connection, reads), strict=True):
         if isinstance(reply, ResponseError):
             led = redirection(reply, node)
             if led is None or not led.asking:
@@ -52,7 +50,7 @@ async def _read_arrived(client: Redis, reads: list[Command]) -> list[Any]:
     pool = client.connection_pool
     connection = await pool.get_connection()
     try:
-        replies = await _replies(connection, [word for read in reads for word in (("ASKING",), read)])
+        replies = await exchange(connection, [word for read in reads for word in (("ASKING",), read)])
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
@@ -64,16 +62,3 @@ async def _read_arrived(client: Redis, reads: list[Command]) -> list[Any]:
             raise reply
         found += reply or ()
     return found
-
-
-async def _replies(connection: Connection, commands: Iterable[Command]) -> list[Any]:
-    """A refusal is a reply."""
-    commands = list(commands)
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response(disable_decoding=True))
-        except ResponseError as refusal:
-            replies.append(refusal)
-    return replies

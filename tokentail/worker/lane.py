@@ -7,18 +7,20 @@ load rises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from redis.asyncio import Connection
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError
 
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.exchange import Command, exchange
 from tokentail.shared.log import Entry, forbidding, opening
 from tokentail.shared.slots import Redirection, redirection
-from tokentail.worker.run import Command, Run, is_late
+from tokentail.worker.run import Run, is_late
 from tokentail.worker.writer import Writer
 
 #: A flush costs ~80 µs however little it carries; under load this pause makes it carry more. The first
@@ -27,6 +29,8 @@ PACE_SECONDS = 0.003
 
 #: Entries per flush, so that one very fast model does not hold up the others' for long.
 BATCH = 1000
+
+_ASKING: list[Command] = [("ASKING",)]
 
 
 class Lane:
@@ -55,10 +59,9 @@ class Lane:
         self._flushed_at = 0.0
 
     def take(self, writer: Writer) -> None:
-        """Send for this writer from now on, unless it has been closed or given to another lane by now."""
-        if writer.lane is None:
-            writer.lane = self
-        if writer.lane is self and not writer.closed:
+        """Send for this writer from now on, unless it has been closed by now."""
+        writer.lane = self
+        if not writer.closed:
             self.writers.add(writer)
             self.notice(writer)
 
@@ -177,27 +180,10 @@ class Lane:
         return refusal
 
     async def _exchange(self, questions: Sequence[tuple[Writer, list[Command]]]) -> list[list[Any]]:
-        """The replies to all commands, by writer. A refusal is a reply."""
-        commands: list[Command] = []
-        for writer, its in questions:
-            commands += [("ASKING",), *its] if writer.asking else its
-        if not commands:
-            return []
-        await self._connection.send_packed_command(
-            self._connection.pack_commands(commands), check_health=False
-        )
-        replies = []
-        for writer, its in questions:
-            if writer.asking:
-                await self._reply()
-            replies.append([await self._reply() for _ in its])
-        return replies
-
-    async def _reply(self) -> Any:
-        try:
-            return await self._connection.read_response(disable_decoding=True)
-        except ResponseError as refusal:
-            return refusal
+        """The replies to all commands, by writer."""
+        commands = [word for writer, its in questions for word in (_ASKING if writer.asking else []) + its]
+        replies = iter(await exchange(self._connection, commands))
+        return [_its_replies(replies, writer, len(its)) for writer, its in questions]
 
     # Settling doubts
 
@@ -244,6 +230,12 @@ class Lane:
             return refusal
         self._moved(writer, led)
         return None
+
+
+def _its_replies(replies: Iterator[Any], writer: Writer, count: int) -> list[Any]:
+    if writer.asking:
+        next(replies)
+    return list(islice(replies, count))
 
 
 def _entry(reply: Any) -> Entry | None:

@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import OutOfMemoryError, ResponseError
 
+from tokentail.shared.exchange import Command
 from tokentail.shared.log import FIELD
 from tokentail.worker.writer import Writer
-
-Command = tuple[Any, ...]
 
 _BECAUSE = "Transaction discarded because of: "
 

@@ -1,0 +1,27 @@
+"""Several commands over one raw connection, in one trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Connection
+from redis.exceptions import ResponseError
+
+#: The words of a command.
+Command = tuple[Any, ...]
+
+
+async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    """The reply to each command. A refusal is a reply; raises what means that there will be no more."""
+    if not commands:
+        return []
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    return [await _reply(connection) for _ in commands]
+
+
+async def _reply(connection: Connection) -> Any:
+    try:
+        return await connection.read_response(disable_decoding=True)
+    except ResponseError as refusal:
+        return refusal
