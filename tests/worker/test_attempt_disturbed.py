@@ -111,3 +111,14 @@ async def test_what_frees_a_job_is_said_again_when_redis_does_not_answer(
         status = "completed" if deed == "finish" else "queued"
         assert (await at.record(attempt)).status == status
         assert len(answers) == 2
+
+
+async def test_an_attempt_that_was_lost_before_it_began_writes_nothing(redis_url: str) -> None:
+    async with shop(redis_url, ["Hi", FINISH]) as at:
+        attempt = await at.claimed()
+        attempt.stop(Stop.LOST)
+        assert await attempt.run() is Stop.LOST
+        assert await at.log(attempt) == []
+        assert at.models.calls == []
+        # And the job can be claimed by others
+        assert (await at.record(attempt)).status == "queued"

@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     #: process about 0.3 ms of CPU in litellm: 20 streams at 50 tokens/s use a third of a core.
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 20
 
-    #: How long a claimed job may go without renewal. Long enough that a Redis restart (seconds) or a busy
-    #: event loop (up to 2 s measured) loses no job, short enough that a reader waits out a crash.
+    #: How long a claimed job may go without renewal. Long enough that a restart or failover of Redis
+    #: (seconds) loses no job, short enough that a reader waits out a crash.
     lease_seconds: Annotated[float, Field(ge=0.5, le=600)] = 10.0
     #: How long SIGTERM waits for running jobs. Ten seconds below the 30 s after which Kubernetes (and our
     #: compose file) kill, so that what remains can be handed back.

@@ -105,6 +105,8 @@ class Attempt:
         return outcome
 
     async def _make(self) -> Ending | Retry | Stop:
+        if self._stopped is Stop.LOST:
+            return Stop.LOST  # Before it could begin.
         opened = await self._open()
         if isinstance(opened, Entry):
             return await self._adopt(opened)

@@ -143,6 +143,8 @@ class Pool(Worker):
         # The bell first: whoever listens while handing back would claim its own jobs again.
         if self._bell is not None:
             await tasks.end(self._bell)
+            # Twice: Redis may not know yet that who listened here has gone, and give it the first.
+            await self._pass_bell_on()
             await self._pass_bell_on()
         async with self._claiming:
             pass  # What is being claimed has to be handed back, too, also if the reply was lost.
