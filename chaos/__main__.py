@@ -24,9 +24,12 @@ from chaos.run import run
 #: The console of a pipe is 80 columns wide to rich; a line per seed needs more.
 _COLUMNS = 200
 
+#: As shells write 128 + SIGINT.
+_INTERRUPTED = 130
+
 
 def main() -> int:
-    """Run every seed, say what came out, and return 1 if any promise was broken."""
+    """Run every seed, say what came out, and return 1 if any promise was broken, 130 if it was stopped."""
     options = _options()
     plans = [
         plan(
@@ -45,7 +48,11 @@ def main() -> int:
     # Told to stop, we still end what we have started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = options.keep or Path(tempfile.mkdtemp(prefix="tokentail-chaos-"))
-    figures = asyncio.run(_run(plans, folder, options))
+    try:
+        figures = asyncio.run(_run(plans, folder, options))
+    except KeyboardInterrupt:
+        print(f"stopped; the processes' logs: {folder}", file=sys.stderr)
+        return _INTERRUPTED
     if options.json:
         options.json.write_bytes(orjson.dumps(figures.as_json(), option=orjson.OPT_INDENT_2))
     if options.keep is None and not figures.violations:
