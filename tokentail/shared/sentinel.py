@@ -157,8 +157,8 @@ class Member(Protocol):
     """A connection to the primary, as its sentinels' watch sees it."""
 
     @property
-    def met(self) -> Opinion:
-        """By which opinion it was made."""
+    def met(self) -> Address:
+        """Where it met the primary."""
 
     async def disconnect(self, nowait: bool = False) -> None:
         """End it."""
@@ -242,5 +242,5 @@ class Sentinels:
     async def _dismiss(self, newest: Opinion) -> None:
         """End the connections to those that led before."""
         for member in list(self._members):
-            if member.met.epoch < newest.epoch and member.met.address != newest.address:
+            if member.met != newest.address:
                 await member.disconnect(nowait=True)
