@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import secrets
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -98,7 +100,7 @@ async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Conte
         asyncio.create_task(Sweeper(tails, queue, logs, settings).run()),
     ]
     for helper in helpers:
-        helper.add_done_callback(_must_not_end)
+        helper.add_done_callback(functools.partial(_must_not_end, context))
     try:
         yield context
     finally:
@@ -107,11 +109,13 @@ async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Conte
         await plane.aclose()
 
 
-def _must_not_end(helper: asyncio.Task[None]) -> None:
-    # Without its reader a process would accept followers and never tell them anything.
+def _must_not_end(context: Context, helper: asyncio.Task[None]) -> None:
+    # Without its reader a process would accept followers and never tell them anything. It ends as if it had
+    # been told to, so that its streams end cleanly, and its exit code says that it was not.
     if not helper.cancelled():
         logger.critical("a helper broke down", error=repr(helper.exception()))
-        raise SystemExit(1)
+        context.is_broken = True
+        signal.raise_signal(signal.SIGTERM)
 
 
 class RequestIds:

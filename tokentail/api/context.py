@@ -31,7 +31,8 @@ logger = structlog.get_logger()
 
 @dataclass
 class Context:
-    """One API process. `draining` once it was told to stop: no new streams, and not ready."""
+    """One API process. `draining` once it was told to stop: no new streams, and not ready. `is_broken` once
+    it had to tell itself."""
 
     settings: Settings
     models: ModelList
@@ -42,6 +43,7 @@ class Context:
     tails: Tails
     headroom: Headroom
     draining: bool = field(default=False)
+    is_broken: bool = field(default=False)
     #: When (monotonic) a request was last refused because Redis can't be used.
     _refused_at: float = field(default=-math.inf)
 

@@ -37,8 +37,9 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     logging.configure(settings, os.environ)
     ModelList.load(settings.models or ModelList.demo_path())
     listener = listen(host, port)
+    started: list[Context] = []
     config = uvicorn.Config(
-        functools.partial(_app, settings),
+        functools.partial(_app, settings, started),
         factory=True,
         loop="uvloop",
         http=Protocol,
@@ -52,10 +53,10 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
         workers=workers,
         timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
-    return _serve_many(config, listener) if workers > 1 else _serve_one(config, listener)
+    return _serve_many(config, listener) if workers > 1 else _serve_one(config, listener, started)
 
 
-def _serve_one(config: uvicorn.Config, listener: socket.socket) -> int:
+def _serve_one(config: uvicorn.Config, listener: socket.socket, started: list[Context]) -> int:
     server = uvicorn.Server(config)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -68,7 +69,7 @@ def _serve_one(config: uvicorn.Config, listener: socket.socket) -> int:
         signal.signal(number, stop)
     print(f"api on {url_of(listener)}", flush=True)
     server.run(sockets=[listener])
-    return 0 if server.started else 1
+    return 0 if server.started and not any(context.is_broken for context in started) else 1
 
 
 def _serve_many(config: uvicorn.Config, listener: socket.socket) -> int:
@@ -78,8 +79,12 @@ def _serve_many(config: uvicorn.Config, listener: socket.socket) -> int:
     return 0
 
 
-def _app(settings: Settings) -> Any:
-    return create_app(settings, on_started=_end_streams_on_signals)
+def _app(settings: Settings, started: list[Context]) -> Any:
+    def on_started(context: Context) -> None:
+        started.append(context)
+        _end_streams_on_signals(context)
+
+    return create_app(settings, on_started=on_started)
 
 
 def _end_streams_on_signals(context: Context) -> None:
