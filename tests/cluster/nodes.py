@@ -222,6 +222,18 @@ class Nodes:
                 self.moving(key, home).begin().finish()
             self.until_well()
 
+    @contextlib.contextmanager
+    def orphaned(self, key: str) -> Iterator[int]:
+        """A slot that no node holds within the block."""
+        home, slot = self.holder(key), key_slot(key.encode())
+        for node in self.all:
+            node.client.execute_command("CLUSTER", "DELSLOTS", slot)
+        try:
+            yield slot
+        finally:
+            home.client.execute_command("CLUSTER", "ADDSLOTS", slot)
+            self.until_well()
+
     def moving(self, key: str, to: Node) -> SlotMove:
         return SlotMove(self, key_slot(key.encode()), self.holder(key), to)
 

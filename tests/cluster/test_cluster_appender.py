@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from given import completed, delta, eventually
+from given import PATIENCE_SECONDS, completed, delta, eventually
 from nodes import Node, Nodes, in_partition
 from pens import FENCE, Desk, desk_at, expected, say
 
@@ -111,6 +111,44 @@ async def test_an_attempt_goes_back_with_a_log_that_is_brought_back(at: Desk, no
         assert home.client.xlen(writer.key) == 7
 
 
+async def test_an_attempt_that_slept_through_several_moves_finds_its_log(at: Desk, nodes: Nodes) -> None:
+    # Given an attempt that was sent to a node on whose way its slot was
+    home, other = nodes.primaries[:2]
+    writer = await at.begin(at=home)
+    with nodes.on_its_way(writer.key, other) as move:
+        move.begin().carry()
+        say(writer, "ab")
+        await writer.flushed()
+        # When, while its model thinks, the slot arrives there, goes back and is on its way there once more
+        move.finish()
+        nodes.moving(writer.key, home).begin().finish()
+        nodes.moving(writer.key, other).begin()
+        # Then it goes on where its log is
+        say(writer, "cd")
+        await at.appender.end(writer, completed(), ttl_seconds=100)
+        assert at.log(writer) == expected("abcd", completed())
+        assert home.client.exists(writer.key)
+
+
+async def test_an_ending_finds_a_log_that_slept_through_several_moves(at: Desk, nodes: Nodes) -> None:
+    home, other = nodes.primaries[:2]
+    writer = await at.begin(at=home)
+    with nodes.on_its_way(writer.key, other) as move:
+        move.begin().carry()
+        say(writer, "ab")
+        await writer.flushed()
+        move.finish()
+        nodes.moving(writer.key, home).begin().finish()
+        nodes.moving(writer.key, other).begin()
+        # When its lane has to ask how far the log goes
+        assert writer.lane is not None
+        writer.lane.doubt([writer])
+        await at.appender.end(writer, completed(), ttl_seconds=100)
+        # Then it does not begin another one where it is not
+        assert at.log(writer) == expected("ab", completed())
+        assert home.client.xlen(writer.key) == 4
+
+
 async def test_a_node_that_got_the_slot_without_the_log_is_given_all_of_it(at: Desk, nodes: Nodes) -> None:
     # Given an attempt in mid-answer, and one that is written to another node
     home, other = nodes.primaries[:2]
@@ -126,6 +164,26 @@ async def test_a_node_that_got_the_slot_without_the_log_is_given_all_of_it(at: D
         await writer.flushed()
         # Then the owner writes it again
         assert at.log(writer) == expected(range(6))
+
+
+async def test_a_log_that_was_forgotten_on_its_way_is_written_again(at: Desk, nodes: Nodes) -> None:
+    home, (spare,) = nodes.primaries[0], nodes.spare
+    writer, its = await at.begin(at=home), await at.begin(at=home)
+    say(writer, "ab")
+    await writer.flushed()
+    with nodes.on_its_way(writer.key, spare) as move:
+        # Given a slot on its way, and a log in it that no node has
+        home.client.delete(writer.key)
+        move.begin()
+        # When its attempt goes on
+        say(writer, "cd")
+        say(its, "x")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await at.appender.end(writer, completed(), ttl_seconds=100)
+        # Then all of it is where what is new belongs
+        assert spare.client.execute_command("CLUSTER", "COUNTKEYSINSLOT", move.slot) == 1
+        move.finish()
+        assert at.log(writer) == expected("abcd", completed())
 
 
 async def test_a_newer_attempt_on_the_other_node_is_respected(at: Desk, nodes: Nodes) -> None:
@@ -174,17 +232,19 @@ async def test_whatever_becomes_of_their_slot_logs_are_their_words_in_order(at: 
             said += 1
             await asyncio.sleep(0 if dice.random() < 0.7 else 0.002)
 
-    for stop in [nodes.primaries[1], nodes.primaries[2], nodes.primaries[0]] * 3:
+    for _ in range(9):
+        here = nodes.holder(first.key)
+        stop = dice.choice([node for node in nodes.primaries if node is not here])
         # When each step of a move is taken while they speak
         move = nodes.moving(first.key, stop)
         move.begin()
         await speak()
-        for writer in dice.sample(writers, 3):
-            move.carry(writer.key)
-            await speak()
         if dice.random() < 0.3:
             move.cancel()
         else:
+            for writer in dice.sample(writers, 3):
+                move.carry(writer.key)
+                await speak()
             move.finish()
         await speak()
     back = nodes.moving(first.key, home)

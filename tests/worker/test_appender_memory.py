@@ -236,13 +236,17 @@ async def test_a_job_can_end_in_a_full_redis_that_has_no_log_of_it(small: Desk) 
     assert 90 < await small.redis.ttl(keys.log("job")) <= 100
 
 
-async def test_an_attempt_waits_to_begin_until_there_is_memory(small: Desk) -> None:
+async def test_an_attempt_can_begin_in_a_full_redis_and_is_told_then(small: Desk) -> None:
+    # Given a Redis that is full when an attempt begins
     await fill(small.redis)
-    beginning = asyncio.create_task(small.begin())
-    done, _ = await asyncio.wait([beginning], timeout=0.1)
-    assert not done
-    await empty(small.redis)
-    assert await small.log(await beginning) == expected(FENCE, [])
+    writer = await small.begin()
+    told = Told(writer)
+    # When its model says something; Then it learns that there is no memory for more
+    say(writer, "a")
+    await eventually(lambda: told.times)
+    # And it can end there
+    await small.appender.end(writer, failed(), ttl_seconds=100)
+    assert await small.log(writer) == expected(FENCE, "", failed())
 
 
 async def test_what_followers_have_seen_is_not_dropped_for_lack_of_memory(

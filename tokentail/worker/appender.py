@@ -121,22 +121,20 @@ class Appender:
 
     # Lanes
 
-    def _lane(self, node: str) -> Lane:
-        if node not in self._lanes:
-            # The lane bounds each exchange as a whole.
-            connection = self._plane.connection(node, timeout_seconds=None)
-            self._lanes[node] = Lane(node, connection, self._moved, self._away)
-            self._opened.set()
-        return self._lanes[node]
-
-    def _moved(self, writer: Writer, led: Redirection) -> None:
-        """A node says that another one holds a log."""
+    def moved(self, writer: Writer, led: Redirection, by: str) -> None:
+        """For lanes: a node says that another one holds a log."""
         self._plane.learn(led)
         writer.redirections += 1
-        self._transfer(writer, led.node, asking=led.asking)
+        self._transfer(writer, led.node, sent_by=by if led.asking else None)
 
-    async def _away(self, lane: Lane) -> None:
-        """A node does not answer; perhaps another one has taken its place."""
+    def astray(self, writer: Writer) -> None:
+        """For lanes: a log is not where it was said to be going to; ask again who said so."""
+        if writer.sent_by is not None:
+            writer.redirections += 1
+            self._transfer(writer, writer.sent_by)
+
+    async def away(self, lane: Lane) -> None:
+        """For lanes: a node does not answer; perhaps another one has taken its place."""
         self._plane.doubt(lane.node)
         for writer in list(lane.writers):
             try:
@@ -144,14 +142,22 @@ class Appender:
             except StoreUnavailable:
                 return
             if node != lane.node and writer in lane.writers:
-                self._transfer(writer, node, asking=False)
+                self._transfer(writer, node)
 
-    def _transfer(self, writer: Writer, node: str, *, asking: bool) -> None:
+    def _lane(self, node: str) -> Lane:
+        if node not in self._lanes:
+            # The lane bounds each exchange as a whole.
+            connection = self._plane.connection(node, timeout_seconds=None)
+            self._lanes[node] = Lane(node, connection, self)
+            self._opened.set()
+        return self._lanes[node]
+
+    def _transfer(self, writer: Writer, node: str, *, sent_by: str | None = None) -> None:
         if writer.lane is not None:
             writer.lane.release(writer)
         # The other node may have less of the log, and must be asked before it is told more.
         writer.unsure = True
-        writer.asking = asking
+        writer.sent_by, writer.just_sent = sent_by, sent_by is not None
         writer.lane = lane = self._lane(node)
         late = writer.redirections - REDIRECTIONS
         if late <= 0:

@@ -7,9 +7,9 @@ load rises.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Connection
 from redis.exceptions import OutOfMemoryError
@@ -19,9 +19,12 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.exchange import Command, exchange
 from tokentail.shared.log import Entry, forbidding, opening
-from tokentail.shared.slots import Redirection, redirection
+from tokentail.shared.slots import redirection
 from tokentail.worker.run import Run, is_late
 from tokentail.worker.writer import Writer
+
+if TYPE_CHECKING:
+    from tokentail.worker.appender import Appender
 
 #: A flush costs ~80 µs however little it carries; under load this pause makes it carry more. The first
 #: delta of an attempt does not wait for it.
@@ -34,24 +37,14 @@ _ASKING: list[Command] = [("ASKING",)]
 
 
 class Lane:
-    """The writers whose logs one node holds. `run` it as a task.
+    """The writers whose logs one node holds. `run` it as a task."""
 
-    `moved` is called with a writer whose log turns out to be elsewhere, `away` when the node does not answer.
-    """
-
-    def __init__(
-        self,
-        node: str,
-        connection: Connection,
-        moved: Callable[[Writer, Redirection], None],
-        away: Callable[[Lane], Awaitable[None]],
-    ) -> None:
+    def __init__(self, node: str, connection: Connection, appender: Appender) -> None:
         self.node = node
         # A connection of our own, not one from a pool: a pool reconnects in silence, and we must know of
         # every reconnection, for Redis may have restarted without the end of our logs.
         self._connection = connection
-        self._moved = moved
-        self._away = away
+        self._appender = appender
         self.writers: set[Writer] = set()
         self._dirty: dict[Writer, None] = {}
         self._work = asyncio.Event()
@@ -80,7 +73,7 @@ class Lane:
     def doubt(self, writers: Iterable[Writer]) -> None:
         """Ask how far their logs go before anything else is sent for them."""
         for writer in writers:
-            writer.unsure = True
+            writer.unsure, writer.just_sent = True, False
             self.notice(writer)
 
     async def run(self) -> None:
@@ -95,7 +88,7 @@ class Lane:
                     await self._flush()
                     pause = store.AWAY_SECONDS
                 except StoreUnavailable:
-                    await self._away(self)
+                    await self._appender.away(self)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
                 self._flushed_at = loop.time()
@@ -156,11 +149,15 @@ class Lane:
         if isinstance(outcome, Exception):
             return self._refused(run, outcome)
         stored = [reply for reply in outcome if isinstance(reply, bytes)]
-        writer.moved(run.first + len(stored))
-        writer.redirections = 0
+        if stored:
+            writer.moved(run.first + len(stored))
+            writer.redirections = 0
         if len(stored) == len(outcome):
             return None
         reply = outcome[len(stored)]
+        if reply is None and writer.sent_by:
+            self._appender.astray(writer)
+            return None
         if reply is None or is_late(reply):
             # No log any more, or a newer entry in it. We asked after each reconnection, so Redis has not
             # forgotten anything: somebody deleted the job or took it over.
@@ -171,7 +168,7 @@ class Lane:
     def _refused(self, run: Run, refusal: Exception) -> Exception | None:
         writer = run.writer
         if (led := redirection(refusal, self.node)) is not None:
-            self._moved(writer, led)
+            self._appender.moved(writer, led, self.node)
             return None
         # What followers may have seen can't be dropped; it waits for memory.
         if isinstance(refusal, OutOfMemoryError) and run.first >= writer.known:
@@ -181,7 +178,7 @@ class Lane:
 
     async def _exchange(self, questions: Sequence[tuple[Writer, list[Command]]]) -> list[list[Any]]:
         """The replies to all commands, by writer."""
-        commands = [word for writer, its in questions for word in (_ASKING if writer.asking else []) + its]
+        commands = [word for writer, its in questions for word in (_ASKING if writer.sent_by else []) + its]
         replies = iter(await exchange(self._connection, commands))
         return [_its_replies(replies, writer, len(its)) for writer, its in questions]
 
@@ -196,12 +193,14 @@ class Lane:
                 continue  # Closed while we asked; opening its log again would undo a deletion.
             if isinstance(last, Exception):
                 refusals.append(self._unsettled(writer, last))
+            elif last is None and writer.sent_by and not writer.just_sent:
+                self._appender.astray(writer)
             elif last is None or last.cursor.fence < writer.fence:
                 begin_again.append(writer)
             elif last.cursor.fence > writer.fence:
                 writer.give_up()
             else:
-                writer.unsure = False
+                writer.unsure = writer.just_sent = False
                 writer.moved(min(last.cursor.seq + 1, len(writer.entries)))
         _raise_first(refusals + await self._open_again(begin_again))
 
@@ -221,19 +220,19 @@ class Lane:
             elif forbidding(reply) is not None:
                 writer.give_up()
             else:
-                writer.unsure = False
+                writer.unsure = writer.just_sent = False
                 writer.moved(1)
         return refusals
 
     def _unsettled(self, writer: Writer, refusal: Exception) -> Exception | None:
         if (led := redirection(refusal, self.node)) is None:
             return refusal
-        self._moved(writer, led)
+        self._appender.moved(writer, led, self.node)
         return None
 
 
 def _its_replies(replies: Iterator[Any], writer: Writer, count: int) -> list[Any]:
-    if writer.asking:
+    if writer.sent_by:
         next(replies)
     return list(islice(replies, count))
 

@@ -47,8 +47,11 @@ class Writer:
 
         #: Who sends for us; it changes when the log moves to another node.
         self.lane: Lane | None = None
-        #: The log is on its way to another node, which answers only those who have been sent there.
-        self.asking = False
+        #: The node that has sent us on for now, as the log's slot is on its way; who has been sent asks with
+        #: ASKING. What the other one does not have, the first may have again by now.
+        self.sent_by: str | None = None
+        #: Nothing was asked since.
+        self.just_sent = False
         #: How often it was sent to another node since something was stored.
         self.redirections = 0
 
