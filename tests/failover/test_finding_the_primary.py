@@ -17,9 +17,10 @@ from sentinels import client_of, port_of
 
 from tokentail.shared import redis as store
 from tokentail.shared.errors import ConfigError, StoreUnavailable
+from tokentail.shared.opinion import Leaving, NoPrimary, Opinion, UnknownPrimary, choose
 from tokentail.shared.queue import Queue
 from tokentail.shared.redis_url import Address
-from tokentail.shared.sentinel import FRESH_SECONDS, NoPrimary, Opinion, UnknownPrimary, choose
+from tokentail.shared.sentinel import FRESH_SECONDS
 from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
 
@@ -36,28 +37,34 @@ def chosen(*answers: Opinion | RedisError, known_epoch: int = 0) -> Address:
 
 
 def test_the_newest_epoch_counts_whoever_speaks_first() -> None:
-    assert chosen(Opinion(OLD, 1, False), Opinion(NEW, 2, False)) == NEW
-    assert chosen(Opinion(NEW, 2, False), Opinion(OLD, 1, False)) == NEW
+    assert chosen(Opinion(OLD, 1), Opinion(NEW, 2)) == NEW
+    assert chosen(Opinion(NEW, 2), Opinion(OLD, 1)) == NEW
 
 
 def test_one_sentinel_that_is_left_is_believed_unless_it_has_missed_a_failover() -> None:
-    assert chosen(AWAY, Opinion(OLD, 1, False), AWAY, known_epoch=1) == OLD
+    assert chosen(AWAY, Opinion(OLD, 1), AWAY, known_epoch=1) == OLD
     with pytest.raises(NoPrimary, match="missed a failover"):
-        chosen(AWAY, Opinion(OLD, 1, False), AWAY, known_epoch=2)
+        chosen(AWAY, Opinion(OLD, 1), AWAY, known_epoch=2)
 
 
 def test_most_sentinels_are_believed_though_they_begin_to_count_anew() -> None:
-    assert chosen(AWAY, Opinion(NEW, 0, False), Opinion(NEW, 0, False), known_epoch=2) == NEW
+    assert chosen(AWAY, Opinion(NEW, 0), Opinion(NEW, 0), known_epoch=2) == NEW
 
 
 def test_a_sentinel_that_has_yet_to_learn_the_name_does_not_count() -> None:
-    assert chosen(UNKNOWN, UNKNOWN, Opinion(OLD, 1, False)) == OLD
+    assert chosen(UNKNOWN, UNKNOWN, Opinion(OLD, 1)) == OLD
 
 
 def test_a_primary_is_down_when_all_that_are_up_to_date_say_so() -> None:
-    assert chosen(Opinion(NEW, 2, True), Opinion(NEW, 2, False)) == NEW
+    assert chosen(Opinion(NEW, 2, is_down=True), Opinion(NEW, 2)) == NEW
     with pytest.raises(NoPrimary, match="is down"):
-        choose("p", [Opinion(NEW, 2, True), Opinion(OLD, 1, False), Opinion(NEW, 2, True)], asked=3)
+        choose("p", [Opinion(NEW, 2, is_down=True), Opinion(OLD, 1), Opinion(NEW, 2, is_down=True)], asked=3)
+
+
+def test_a_primary_that_is_being_replaced_is_not_to_be_told_anything() -> None:
+    with pytest.raises(Leaving, match="another primary"):
+        chosen(Opinion(OLD, 1), Opinion(OLD, 1, is_leaving=True), Opinion(OLD, 1))
+    assert chosen(Opinion(NEW, 2), Opinion(OLD, 1, is_leaving=True)) == NEW
 
 
 @pytest.mark.parametrize("answers", [[UNKNOWN, UNKNOWN, AWAY], [UNKNOWN] * 3])
@@ -251,7 +258,7 @@ async def test_a_replica_is_no_primary_whatever_the_sentinels_say(
         sentinel.leader = demoted
     async with store.client(url_of(*three_sentinels)) as redis:
         # When a client connects; Then it is not given a server that would take no write
-        with pytest.raises(StoreUnavailable, match="is a replica"):
+        with pytest.raises(StoreUnavailable, match="is none any more"):
             await redis_says(redis)
         # And when they notice, it finds the new one by itself
         primary = new_redis_server()
@@ -388,6 +395,45 @@ async def test_every_connection_leaves_when_the_sentinels_name_another_primary(
 def _one_waits(server: RedisServer) -> bool:
     with client_of(server) as client:
         return bool(client.info("clients")["blocked_clients"])
+
+
+async def test_a_primary_that_is_being_replaced_is_left_before_the_new_one_is_known(
+    three_sentinels: list[ScriptedSentinel],
+) -> None:
+    # Given a connection
+    connection = store.pool(url_of(*three_sentinels)).make_connection()
+    await connection.connect()
+    # When one sentinel begins a failover, of which the others have yet to hear
+    three_sentinels[2].flags = "master,failover_in_progress"
+    # Then nothing more is told to a server that may forget it, until it is decided
+    await eventually(lambda: not connection.is_connected)
+    assert not await _connected(connection)
+    three_sentinels[2].flags = "master"
+    await eventually(lambda: _connected(connection))
+    await connection.disconnect()
+
+
+async def test_who_waits_at_a_frozen_server_is_called_away_when_another_leads(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer], monkeypatch
+) -> None:
+    # Given somebody who is just connecting to a server that froze, and has a day to wait
+    monkeypatch.setattr(store, "CONNECT_TIMEOUT_SECONDS", 86_400)
+    old, new = new_redis_server(), new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = old
+    os.kill(old.pid, signal.SIGSTOP)
+    connection = store.pool(url_of(*three_sentinels), timeout_seconds=None).make_connection()
+    connecting = asyncio.create_task(connection.connect())
+    await eventually(lambda: connection.is_connected)
+    # When the sentinels name another primary
+    for sentinel in three_sentinels:
+        sentinel.leader, sentinel.epoch = new, 2
+    # Then the wait is over
+    with pytest.raises(StoreUnavailable), store.away_is_unavailable():
+        await connecting
+    await eventually(lambda: _connected(connection))
+    assert connection.port == port_of(new)
+    await connection.disconnect()
 
 
 async def test_no_connection_leaves_for_a_sentinel_that_has_missed_a_failover(

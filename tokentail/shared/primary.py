@@ -8,8 +8,9 @@ from typing import Any
 from redis import exceptions as driver
 from redis.asyncio import Connection, SSLConnection
 
+from tokentail.shared.opinion import NoPrimary
 from tokentail.shared.redis_url import Address
-from tokentail.shared.sentinel import NoPrimary, Sentinels
+from tokentail.shared.sentinel import Sentinels
 
 
 class PrimaryConnection(Connection):
@@ -23,18 +24,24 @@ class PrimaryConnection(Connection):
         self._sentinels = sentinels
 
     @property
-    def met(self) -> Address:
-        """Where it met the primary."""
+    def address(self) -> Address:
+        """Where it leads."""
         return Address(self.host, self.port)
 
     async def connect(self) -> None:
         """Connect to the primary, unless connected. Raises NoPrimary, and what the driver raises."""
-        if not self.is_connected:
-            self.host, self.port = (await self._sentinels.primary()).address
+        if self.is_connected:
+            return
+        self.host, self.port = (await self._sentinels.primary()).address
+        self._sentinels.join(self)
+        try:
             await super().connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await self._sentinels.leave(self)
+            raise
 
     async def on_connect(self) -> None:
-        """Introduce ourselves, and make sure that this is a primary. Raises NoPrimary."""
+        """Introduce ourselves, and make sure that this is the primary. Raises NoPrimary."""
         # A frozen server takes connections; how long its user waits for an answer is another matter.
         try:
             async with asyncio.timeout(self.socket_connect_timeout):
@@ -42,9 +49,9 @@ class PrimaryConnection(Connection):
                 role = await self._role()
         except TimeoutError:
             raise driver.TimeoutError("The primary of Redis does not answer.") from None
-        if role != b"master":
-            raise NoPrimary("What the sentinels of Redis call the primary is a replica.")
-        self._sentinels.join(self)
+        # One that froze, or that sentinels still have to demote, thinks that it leads.
+        if role != b"master" or not self._sentinels.is_named(self.address):
+            raise NoPrimary("What the sentinels of Redis called the primary is none any more.")
 
     async def _role(self) -> Any:
         await self.send_command("ROLE", check_health=False)

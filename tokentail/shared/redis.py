@@ -24,9 +24,10 @@ from redis.exceptions import (
 
 from tokentail.shared import redis_url
 from tokentail.shared.errors import ConfigError, StoreUnavailable
+from tokentail.shared.opinion import NoPrimary, UnknownPrimary
 from tokentail.shared.primary import PrimaryConnection, TlsPrimaryConnection
 from tokentail.shared.redis_url import SentinelUrl
-from tokentail.shared.sentinel import NoPrimary, Sentinels, UnknownPrimary
+from tokentail.shared.sentinel import Sentinels
 
 _T = TypeVar("_T")
 

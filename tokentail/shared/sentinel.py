@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -22,6 +19,7 @@ from redis.asyncio import Connection, SSLConnection
 from redis.exceptions import RedisError, ResponseError
 
 from tokentail.shared import tasks
+from tokentail.shared.opinion import Leaving, NoPrimary, Opinion, choose
 from tokentail.shared.redis_url import Address, SentinelUrl
 
 #: A sentinel answers from its memory; one that takes longer is away. It delays us only while most are.
@@ -38,68 +36,6 @@ WATCH_SECONDS = 0.5
 #: What is left of those asked once a majority has answered: one that is merely a moment later than most need
 #: not be connected to anew the next time.
 LINGER_SECONDS = 0.05
-
-_UNKNOWN = re.compile("No such (?:master|primary)")
-
-
-class NoPrimary(driver.ConnectionError):
-    """There is no primary to connect to just now. Its text is a sentence for an operator."""
-
-
-class UnknownPrimary(NoPrimary):
-    """Most sentinels answer, and know no primary by this name: the URL is wrong, or it is too early."""
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What one sentinel says of the primary. Each failover has a higher epoch than the one before."""
-
-    address: Address
-    epoch: int
-    is_down: bool
-
-    @classmethod
-    def parse(cls, master: Sequence[bytes], address: Sequence[bytes]) -> Opinion:
-        """From the answers to SENTINEL MASTER, a list of names and values, and GET-MASTER-ADDR-BY-NAME.
-
-        While a sentinel makes another server the primary, the first already has the failover's epoch but
-        still the old address, and tells of the old server whether it is down.
-        """
-        told = {master[i].decode(): master[i + 1].decode() for i in range(0, len(master), 2)}
-        now = Address(address[0].decode(), int(address[1]))
-        is_down = bool({"s_down", "o_down"} & set(told["flags"].split(",")))
-        return cls(now, int(told["config-epoch"]), is_down and now == (told["ip"], int(told["port"])))
-
-
-def choose(
-    name: str, answers: Sequence[Opinion | RedisError], *, asked: int, known_epoch: int = 0
-) -> Opinion:
-    """Whom to believe. Raises NoPrimary.
-
-    A sentinel that was cut off, or slept, names the old primary in good faith: the newest epoch counts. Any
-    two majorities have a sentinel in common, so one of a majority knows of the newest failover. Fewer are
-    believed unless they tell less than was known before (`known_epoch`).
-    """
-    opinions = [answer for answer in answers if isinstance(answer, Opinion)]
-    if not opinions:
-        raise _nobody(name, answers, asked)
-    newest = max(opinion.epoch for opinion in opinions)
-    if newest < known_epoch and len(opinions) <= asked / 2:
-        raise NoPrimary("Most sentinels of Redis are away, and the others have missed a failover.")
-    for opinion in opinions:
-        if opinion.epoch == newest and not opinion.is_down:
-            return opinion
-    # Connecting would only cost the time until it fails; a new one will be named in a moment.
-    raise NoPrimary("The primary of Redis is down, and its sentinels have not chosen another yet.")
-
-
-def _nobody(name: str, answers: Sequence[Opinion | RedisError], asked: int) -> NoPrimary:
-    """Why none of these answers helps."""
-    if sum(bool(_UNKNOWN.search(str(answer))) for answer in answers) > asked / 2:
-        return UnknownPrimary(f"The sentinels of Redis know no primary called {name!r}.")
-    if any(not isinstance(answer, NoPrimary) for answer in answers):
-        return NoPrimary("The sentinels of Redis refuse to tell where the primary is.")
-    return NoPrimary("No sentinel of Redis answers.")
 
 
 class Sentinel:
@@ -157,8 +93,8 @@ class Member(Protocol):
     """A connection to the primary, as its sentinels' watch sees it."""
 
     @property
-    def met(self) -> Address:
-        """Where it met the primary."""
+    def address(self) -> Address:
+        """Where it leads."""
 
     async def disconnect(self, nowait: bool = False) -> None:
         """End it."""
@@ -167,8 +103,8 @@ class Member(Protocol):
 class Sentinels:
     """Those who know where one primary is, and the connections that were made on their word.
 
-    A connection joins when it has met the primary and leaves when it ends. As long as there are any, the
-    sentinels are watched, and connections to a former primary ended, whatever they are waiting for there.
+    A connection joins when it sets out and leaves when it ends. As long as there are any, the sentinels are
+    watched, and connections to a former primary ended, whatever they are waiting for there.
     """
 
     def __init__(self, url: SentinelUrl) -> None:
@@ -188,11 +124,18 @@ class Sentinels:
             if time.monotonic() - self._asked_at > FRESH_SECONDS:
                 self._answer = await self._ask_all()
                 self._asked_at = time.monotonic()
-        if isinstance(self._answer, NoPrimary):
-            raise type(self._answer)(*self._answer.args)
-        self._epoch = self._answer.epoch
-        await self._dismiss(self._answer)
-        return self._answer
+        answer = self._answer
+        if isinstance(answer, Leaving):
+            await self._dismiss_all_but(None)
+        if isinstance(answer, NoPrimary):
+            raise type(answer)(*answer.args)
+        self._epoch = answer.epoch
+        await self._dismiss_all_but(answer.address)
+        return answer
+
+    def is_named(self, address: Address) -> bool:
+        """Whether it is the primary by the newest answer, whoever got it."""
+        return isinstance(self._answer, Opinion) and self._answer.address == address
 
     async def _ask_all(self) -> Opinion | NoPrimary:
         asking = [asyncio.create_task(sentinel.ask()) for sentinel in self._sentinels]
@@ -215,7 +158,7 @@ class Sentinels:
             await tasks.end(*asking)
 
     def join(self, member: Member) -> None:
-        """A connection has met the primary."""
+        """A connection sets out for where the primary is."""
         self._members.add(member)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch())
@@ -239,8 +182,8 @@ class Sentinels:
             with contextlib.suppress(NoPrimary):
                 await self.primary()
 
-    async def _dismiss(self, newest: Opinion) -> None:
-        """End the connections to those that led before."""
+    async def _dismiss_all_but(self, primary: Address | None) -> None:
+        """End the connections that lead, or are about to lead, elsewhere."""
         for member in list(self._members):
-            if member.met != newest.address:
+            if member.address != primary:
                 await member.disconnect(nowait=True)

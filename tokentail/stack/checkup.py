@@ -14,9 +14,9 @@ from tokentail.shared import keys, redis_url
 from tokentail.shared.errors import ConfigError, StoreUnavailable
 from tokentail.shared.lag import SLOW_SECONDS
 from tokentail.shared.models import ModelList
+from tokentail.shared.opinion import NoPrimary
 from tokentail.shared.planes import data_plane
 from tokentail.shared.redis_url import without_password
-from tokentail.shared.sentinel import NoPrimary
 from tokentail.shared.settings import PREFIX, Settings
 from tokentail.stack import replicas_checkup, sentinel_checkup, server_checkup
 from tokentail.stack.environment import referenced_names

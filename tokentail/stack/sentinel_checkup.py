@@ -8,8 +8,8 @@ from typing import Any
 
 import redis
 
+from tokentail.shared.opinion import NoPrimary, Opinion, choose
 from tokentail.shared.redis_url import Address, SentinelUrl, parse_sentinel
-from tokentail.shared.sentinel import NoPrimary, Opinion, choose
 from tokentail.stack.finding import Finding, Verdict
 
 #: A sentinel answers from its memory.
