@@ -12,6 +12,7 @@ from following import Client, tails_at
 from given import attempt, completed, delta, eventually
 from nodes import Node, Nodes, in_partition
 from pens import FENCE, Desk, desk_at, expected, say
+from structlog.testing import capture_logs
 
 from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
@@ -105,7 +106,7 @@ async def test_followers_go_on_where_their_slot_has_moved_to(at: Desk, tails: Ta
     say(writer, "ab")
     await seen(client, 3)
     await eventually(lambda: blocked(home))
-    with at.nodes.on_its_way(writer.key, other) as move:
+    with at.nodes.on_its_way(writer.key, other) as move, capture_logs() as told:
         # When the slot moves, and the log goes on
         move.begin().finish()
         say(writer, "cd")
@@ -113,6 +114,27 @@ async def test_followers_go_on_where_their_slot_has_moved_to(at: Desk, tails: Ta
         # Then so does the follower, and one who comes now gets it all
         assert await client.ended() == expected("abcd", completed())
         assert await Client(tails, writer.job_id).ended() == expected("abcd", completed())
+        # And no operator is alarmed
+        assert told == []
+
+
+async def test_logs_on_their_way_are_not_asked_for_all_the_time(at: Desk, tails: Tails) -> None:
+    # Given a follower of a log that does not exist yet, whose slot is on its way
+    home, (spare,) = at.nodes.primaries[0], at.nodes.spare
+    job_id = at.nodes.job_at(home)
+    with at.nodes.on_its_way(keys.log(job_id), spare) as move:
+        move.begin()
+        before = reads(spare)
+        client = Client(tails, job_id)
+        # When nothing happens for a while
+        await asyncio.wait([client.task], timeout=0.5)
+        # Then its node is asked now and then
+        assert 1 < reads(spare) - before < 50
+        await client.gone()
+
+
+def reads(node: Node) -> int:
+    return int(node.client.info("commandstats").get("cmdstat_xread", {"calls": 0})["calls"])
 
 
 async def test_followers_go_on_while_their_slot_is_on_its_way(at: Desk, tails: Tails) -> None:
