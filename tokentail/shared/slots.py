@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from tokentail.shared.redis_url import Address
+
 #: Every cluster has so many, and each key belongs to one.
 SLOTS = 16_384
 
-# A node that does not know by which name the other one is to be called leaves the host out.
 _REDIRECTION = re.compile(r"(?P<kind>MOVED|ASK) (?P<slot>\d+) (?P<host>\S*):(?P<port>\d+)")
 
 
@@ -30,8 +31,14 @@ def redirection(refusal: Exception, said_by: str) -> Redirection | None:
     match = _REDIRECTION.match(str(refusal))
     if match is None:
         return None
-    host = match["host"] or said_by.rpartition(":")[0]
-    return Redirection(int(match["slot"]), f"{host}:{match['port']}", match["kind"] == "ASK")
+    node = _name(match["host"], int(match["port"]), said_by)
+    return Redirection(int(match["slot"]), node, match["kind"] == "ASK")
+
+
+def _name(host: str, port: int, said_by: str) -> str:
+    # Who does not know by which name another one is to be called, mostly itself, says so.
+    known = host if host not in ("", "?") else said_by.rpartition(":")[0].strip("[]")
+    return str(Address(known, port))
 
 
 class SlotRange(NamedTuple):
@@ -57,9 +64,10 @@ class SlotMap:
     @classmethod
     def parse(cls, answer: Iterable[list], said_by: str) -> SlotMap:  # type: ignore[type-arg]
         """From the answer to CLUSTER SLOTS."""
-        host = said_by.rpartition(":")[0]
         return cls(
-            SlotRange(first, last, tuple(f"{(node[0] or b'').decode() or host}:{node[1]}" for node in nodes))
+            SlotRange(
+                first, last, tuple(_name((host or b"").decode(), port, said_by) for host, port, *_ in nodes)
+            )
             for first, last, *nodes in answer
         )
 
