@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from given import eventually
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 from redis.exceptions import RedisError
 from scripted_sentinels import ScriptedSentinel, url_of
 from sentinels import client_of, port_of
@@ -436,6 +436,38 @@ async def test_who_waits_at_a_frozen_server_is_called_away_when_another_leads(
     await connection.disconnect()
 
 
+async def test_who_is_still_on_the_way_to_a_former_primary_does_not_stay_there(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer], monkeypatch
+) -> None:
+    # Given somebody whose connection takes long to come about
+    old, new = new_redis_server(), new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = old
+    arrived, connect = asyncio.Event(), Connection._connect
+
+    async def slowly(self: Connection) -> None:
+        if self.port == port_of(old):
+            await arrived.wait()
+        await connect(self)
+
+    monkeypatch.setattr(Connection, "_connect", slowly)
+    connection = store.pool(url_of(*three_sentinels)).make_connection()
+    connecting = asyncio.create_task(connection.connect())
+    await eventually(lambda: connection.port == port_of(old))
+    # When the sentinels name another primary meanwhile
+    for sentinel in three_sentinels:
+        sentinel.leader, sentinel.epoch = new, 2
+        sentinel.heard.clear()
+    await eventually(lambda: all(sentinel.heard for sentinel in three_sentinels))
+    arrived.set()
+    # Then the old one, which thinks that it leads, is not believed
+    with pytest.raises(StoreUnavailable, match="none any more"), store.away_is_unavailable():
+        await connecting
+    await eventually(lambda: _connected(connection))
+    assert connection.port == port_of(new)
+    await connection.disconnect()
+
+
 async def test_no_connection_leaves_for_a_sentinel_that_has_missed_a_failover(
     three_sentinels: list[ScriptedSentinel],
     redis_server: RedisServer,
@@ -470,4 +502,19 @@ async def test_the_sentinels_are_watched_only_while_somebody_is_connected(
     async with store.client(url_of(*three_sentinels)) as redis:
         await redis.ping()
         await eventually(lambda: len(three_sentinels[0].heard) > 2)
+    await eventually(lambda: not any(sentinel.clients for sentinel in three_sentinels))
+
+
+async def test_a_connection_that_does_not_come_about_leaves_no_watch_behind(
+    three_sentinels: list[ScriptedSentinel], new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given a primary that is gone, which the sentinels have yet to notice
+    gone = new_redis_server()
+    for sentinel in three_sentinels:
+        sentinel.leader = gone
+    gone.kill()
+    # When somebody tries to connect, in vain
+    connection = store.pool(url_of(*three_sentinels)).make_connection()
+    assert not await _connected(connection)
+    # Then the sentinels are left alone
     await eventually(lambda: not any(sentinel.clients for sentinel in three_sentinels))

@@ -52,6 +52,7 @@ class PrimaryConnection(Connection):
         # One that froze, or that sentinels still have to demote, thinks that it leads.
         if role != b"master" or not self._sentinels.is_named(self.address):
             raise NoPrimary("What the sentinels of Redis called the primary is none any more.")
+        self._sentinels.join(self)  # Who was called away before there was a connection has left.
 
     async def _role(self) -> Any:
         await self.send_command("ROLE", check_health=False)
