@@ -10,6 +10,7 @@ from tokentail.shared import keys
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.dead_letters import DeadLetters
 from tokentail.shared.errors import JobNotFound, QueueFull
+from tokentail.shared.events import Cancelled
 from tokentail.shared.log import Logs
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
@@ -58,6 +59,46 @@ async def test_a_letter_whose_record_has_expired_is_forgotten(
     await redis.delete(keys.record(job_id))
     assert await letters.list(10) == []
     assert await redis.zcard(keys.DEAD) == 0
+
+
+async def test_a_letter_is_kept_for_longer_than_a_job_that_ended_otherwise(
+    queue: Queue, redis: Redis, settings: Settings
+) -> None:
+    job_id = await killer(queue, redis)
+    for key in (keys.record(job_id), keys.request(job_id)):
+        assert settings.record_ttl_seconds < await redis.ttl(key) <= settings.dead_ttl_seconds
+
+
+async def test_a_job_that_was_found_out_and_is_cancelled_is_no_dead_letter(
+    queue: Queue, redis: Redis
+) -> None:
+    # Given a job that somebody cancels while it kills its second worker
+    record = await enqueued(queue)
+    for worker in ("first", "second"):
+        await claimed(queue, worker)
+        if worker == "second":
+            await queue.cancel(TENANT, record.id)
+        await lapse(redis, record.id)
+        await queue.claim("who-looks", 0)
+    # When the next worker ends it as it was asked to
+    claim = await claimed(queue)
+    assert (claim.record.poison, claim.record.cancel) == (True, True)
+    ending: Cancelled = {"type": "cancelled", "reason": "requested", "usage": None}
+    await queue.finish(record.id, claim.fence, Cursor(claim.fence, 0), ending, RESULT)
+    # Then nobody has to look at it
+    assert await redis.zcard(keys.DEAD) == 0
+
+
+async def test_a_worker_that_was_taken_for_dead_and_wakes_changes_no_letter(
+    letters: DeadLetters, queue: Queue, redis: Redis
+) -> None:
+    job_id = await killer(queue, redis)
+    letter = await letters.get(job_id)
+    # When the second of the two workers says that it is alive
+    fence = int(await redis.hget(keys.record(job_id), "lapsed") or 0)
+    assert await queue.hand_back(job_id, fence, "lost") == "lost"
+    # Then what happened has happened
+    assert await letters.get(job_id) == letter
 
 
 async def test_a_replay_is_a_new_job_with_the_same_request(

@@ -5,10 +5,22 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from given import TENANT, chat, claimed, clock_passes, enqueued, eventually, lapse, running
+from given import (
+    RESULT,
+    TENANT,
+    chat,
+    claimed,
+    clock_passes,
+    completed,
+    enqueued,
+    eventually,
+    lapse,
+    running,
+)
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
+from tokentail.shared.cursor import Cursor
 from tokentail.shared.job import Status
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
@@ -125,6 +137,21 @@ async def test_a_lease_of_a_job_that_was_deleted_is_dropped(queue: Queue, redis:
     await lapse(redis, claim.job_id)
     assert not (await queue.claim("other", 5)).jobs
     assert await redis.zcard(keys.LEASES) == await redis.zcard(keys.READY) == 0
+
+
+async def test_a_lease_that_outlived_its_job_is_dropped_and_the_ending_stands(
+    queue: Queue, redis: Redis
+) -> None:
+    # Given a job that has ended, and a lease of it that somebody has put back
+    claim = await running(queue)
+    await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
+    await redis.zadd(keys.LEASES, {claim.job_id: 1})
+    before = await redis.hgetall(keys.record(claim.job_id))
+    # When somebody claims
+    assert not (await queue.claim("other", 5)).jobs
+    # Then nothing runs again
+    assert await redis.hgetall(keys.record(claim.job_id)) == before
+    assert await redis.exists(keys.LEASES, keys.READY, keys.SUSPECTS) == 0
 
 
 async def test_a_queued_job_that_was_deleted_is_passed_over(queue: Queue, redis: Redis) -> None:

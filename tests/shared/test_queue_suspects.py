@@ -80,6 +80,26 @@ async def test_a_suspect_that_crashes_again_is_found_out(queue: Queue, redis: Re
     assert (claim.job_id, claim.record.crashes, claim.record.poison) == (bad, 2, True)
 
 
+async def test_a_job_that_was_found_out_waits_for_no_idle_worker(queue: Queue, redis: Redis) -> None:
+    # Given a job that was found out; all that is left is to end it
+    bad = await suspect(queue, redis)
+    await crash(queue, redis, await claimed(queue, "second"))
+    # Then a busy worker gets it at once, and others with it
+    other = await enqueued(queue)
+    claims = await queue.claim("busy", 5, running=3)
+    assert [claim.job_id for claim in claims.jobs] == [bad, other.id]
+
+
+async def test_how_old_a_suspect_is_brings_it_to_no_busy_worker(queue: Queue, redis: Redis) -> None:
+    # Given a job that was submitted long ago, and crashes now
+    claim = await running(queue, "dead")
+    await redis.hset(keys.record(claim.job_id), "created", claim.record.created - 3_600_000)
+    await crash(queue, redis, claim)
+    # Then a busy worker leaves it to an idle one all the same
+    assert not (await queue.claim("busy", 5, running=3)).jobs
+    assert (await claimed(queue, "idle")).job_id == claim.job_id
+
+
 async def test_who_runs_beside_a_suspect_is_not_blamed_for_its_crash(queue: Queue, redis: Redis) -> None:
     # Given a busy worker that took a suspect
     neighbour = await running(queue, "busy")
@@ -94,6 +114,22 @@ async def test_who_runs_beside_a_suspect_is_not_blamed_for_its_crash(queue: Queu
     record = await queue.get(TENANT, neighbour.job_id)
     assert (record.crashes, record.poison, record.reason) == (0, False, "lost")
     assert (await queue.get(TENANT, bad)).poison
+
+
+async def test_a_suspect_is_blamed_in_its_probation_however_often_its_worker_looks_at_the_queue(
+    queue: Queue, redis: Redis
+) -> None:
+    # Given a busy worker that is finding out about a suspect
+    neighbour = await running(queue, "busy")
+    bad = await suspect(queue, redis)
+    await waited(redis)
+    (claim,) = (await queue.claim("busy", 5, running=1)).jobs
+    # When it looks at the queue, and then dies
+    await queue.claim("busy", 0, running=2, probation=True)
+    await crash(queue, redis, neighbour, claim)
+    # Then the suspect is found out, and its neighbour is not blamed
+    assert (await queue.get(TENANT, bad)).poison
+    assert (await queue.get(TENANT, neighbour.job_id)).crashes == 0
 
 
 async def test_a_crash_in_company_condemns_nobody(queue: Queue, redis: Redis) -> None:

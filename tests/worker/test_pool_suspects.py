@@ -11,7 +11,9 @@ from pool_at_work import Work, work
 from scripted import FINISH
 
 from tokentail.shared import keys
+from tokentail.shared import queue as queue_module
 from tokentail.shared.errors import StoreUnavailable
+from tokentail.worker import pool as pool_module
 from tokentail.worker import solitude as solitude_module
 
 
@@ -76,6 +78,64 @@ async def test_who_crashed_twice_stays_alone_to_its_end(
         end.set()
         await at.has(other.id, "completed")
         assert await at.status(bad) == "completed"
+
+
+async def test_a_busy_worker_keeps_others_from_its_suspect_and_says_so(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solitude_module, "PROBATION_SECONDS", 1000)
+    monkeypatch.setattr(pool_module, "LOOK_SECONDS", 0.01)
+    end = asyncio.Event()
+    async with work(redis_url, ["Hi", end, FINISH], [asyncio.Event()]) as at:
+        # Given a worker that makes an attempt, and then takes a suspect
+        neighbour = await enqueued(at.queue)
+        await at.saying(neighbour.id)
+        bad = await a_suspect(at)
+        at.pool.allow_pick_jobs = True
+        await at.has(bad, "running")
+        # When it has looked at the queue since
+        await looked(at, monkeypatch)
+        # Then a crash would still be taken for the suspect's
+        assert await at.redis.get(keys.alone(at.pool.id)) == bad.encode()
+        # When its neighbour ends
+        other = await enqueued(at.queue)
+        end.set()
+        await at.has(neighbour.id, "completed")
+        await looked(at, monkeypatch)
+        # Then others still wait
+        assert await at.status(other.id) == "queued"
+
+
+async def test_a_busy_worker_leaves_a_suspect_to_an_idle_one(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "GRACE_SECONDS", 1000)
+    monkeypatch.setattr(pool_module, "LOOK_SECONDS", 0.01)
+    async with work(redis_url, ["Hi", asyncio.Event()]) as at:
+        # Given a worker that makes an attempt
+        await at.saying((await enqueued(at.queue)).id)
+        # When there is a suspect
+        bad = await a_suspect(at)
+        at.pool.allow_pick_jobs = True
+        await looked(at, monkeypatch)
+        # Then it is there for another
+        assert await at.status(bad) == "queued"
+        (claim,) = (await at.queue.claim("idle", 1)).jobs
+        assert claim.job_id == bad
+
+
+async def looked(at: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait until the pool has looked at the queue some more times."""
+    looks: list[None] = []
+    look = at.pool._poll_iteration
+
+    async def counted() -> None:
+        await look()
+        looks.append(None)
+
+    with monkeypatch.context() as while_waiting:
+        while_waiting.setattr(at.pool, "_poll_iteration", counted)
+        await eventually(lambda: len(looks) > 2)
 
 
 async def test_a_claim_whose_reply_is_lost_costs_its_jobs_nothing(redis_url: str) -> None:
