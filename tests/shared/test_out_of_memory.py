@@ -76,3 +76,24 @@ async def test_lapsed_leases_come_back_and_what_waits_too_long_ends(own: Redis) 
     await own.hset(keys.record(claim.job_id), "deadline", "1")
     await fill(own)
     assert await queue.expire() == [claim.job_id]
+
+
+async def test_a_job_that_runs_is_cancelled_and_deleted(own: Redis) -> None:
+    queue = Queue(own, Settings())
+    claim = await running(queue, "worker")
+    await fill(own)
+    # When somebody asks for its end; Then its owner is told
+    assert await queue.cancel(TENANT, claim.job_id) == "cancelling"
+    assert await queue.renew("worker", [(claim.job_id, claim.fence)]) == [Held.CANCEL]
+    # When somebody deletes it; Then it is gone, and its owner is told that, too
+    await queue.delete(TENANT, claim.job_id)
+    assert await own.llen(keys.control("worker")) == 2
+    assert await queue.renew("worker", [(claim.job_id, claim.fence)]) == [Held.GONE]
+
+
+async def test_a_claim_whose_reply_was_lost_is_asked_for_again(own: Redis) -> None:
+    queue = Queue(own, Settings())
+    record = await enqueued(queue)
+    await queue.claim("worker", 1, ticket="t1")
+    await fill(own)
+    assert [claim.job_id for claim in (await queue.claim("worker", 1, ticket="t1")).jobs] == [record.id]

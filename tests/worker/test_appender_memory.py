@@ -155,6 +155,28 @@ async def test_whoever_waits_for_room_hears_that_the_log_is_lost(new_redis_serve
             await waiting
 
 
+async def test_whoever_takes_nothing_in_any_more_waits_for_no_room(new_redis_server: Servers) -> None:
+    server = new_redis_server()
+    async with desk(server.url, unsent_limit_bytes=1) as at:
+        # Given three attempts that wait because one of them has filled the process
+        full, lost, other = [await at.begin(fence=FENCE + n) for n in range(3)]
+        server.stop()
+        say(other, "a")
+        waiting = [asyncio.create_task(writer.room()) for writer in (full, lost, other)]
+        await asyncio.sleep(0)
+        # When Redis turns out to have no memory for one, and another one's log is lost
+        full.fill()
+        lost.give_up()
+        # Then both hear of it although there is no room yet
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await waiting[0]
+            with pytest.raises(Superseded):
+                await waiting[1]
+        assert not waiting[2].done()
+        server.start()
+        await waiting[2]
+
+
 # How large a log is
 
 
@@ -209,7 +231,8 @@ async def test_an_attempt_is_told_once_that_redis_is_full_and_what_was_stored_st
     assert writer.entries == [events.encode(event) for event in (attempt(), delta("a"), delta("b"))]
     assert writer.log_bytes == size(attempt(), delta("a"), delta("b"))
     # And its ending follows at once, although Redis is still full
-    ending = await small.appender.end(writer, failed(), ttl_seconds=100)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        ending = await small.appender.end(writer, failed(), ttl_seconds=100)
     assert ending.cursor == Cursor(FENCE, 3)
     assert await small.log(writer) == expected(FENCE, "ab", failed())
     assert 90 < await small.redis.ttl(keys.log(writer.job_id)) <= 100
@@ -239,7 +262,8 @@ async def test_a_job_can_end_in_a_full_redis_that_has_no_log_of_it(small: Desk) 
 async def test_an_attempt_can_begin_in_a_full_redis_and_is_told_then(small: Desk) -> None:
     # Given a Redis that is full when an attempt begins
     await fill(small.redis)
-    writer = await small.begin()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        writer = await small.begin()
     told = Told(writer)
     # When its model says something; Then it learns that there is no memory for more
     say(writer, "a")

@@ -11,6 +11,7 @@ from scripted import FINISH, types
 
 from tokentail.shared.job import Status
 from tokentail.stack.redis_server import RedisServer
+from tokentail.worker import limits as limits_module
 
 Servers = Callable[..., RedisServer]
 
@@ -68,7 +69,9 @@ async def test_a_model_is_asked_no_further_while_the_worker_holds_enough_unsent(
         await eventually(lambda: at.desk.appender.unsent_bytes >= 1024)
         held = at.desk.appender.unsent_bytes
         assert held < 1024 + 200
-        # And the model, which is not asked, is not taken for silent
+        # And the model, which is not asked, is not taken for silent however long that lasts
+        await asyncio.wait([run], timeout=2 * (at.settings.idle_seconds + limits_module.SLACK_SECONDS))
+        assert not at.models.generations[0].closed
         await asyncio.to_thread(server.start)
         await run
         assert types(await at.log(a))[-1] == "completed"
