@@ -126,3 +126,14 @@ async def test_a_job_that_its_worker_gave_up_goes_back_at_once(queue: Queue, red
     again = await claimed(queue, "worker-2")
     assert (again.job_id, again.record.reason, again.record.cancel) == (claim.job_id, "lost", True)
     assert (again.record.tries, again.record.crashes, again.record.handoffs) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("ahead", [3_600_000, 0, -1])
+async def test_the_next_fence_is_above_what_the_log_was_found_to_hold_and_above_the_last(
+    queue: Queue, ahead: int
+) -> None:
+    claim = await running(queue)
+    await queue.hand_back(claim.job_id, claim.fence, "lost", floor=claim.fence + ahead)
+    assert (await queue.get(TENANT, claim.job_id)).fence == claim.fence + max(0, ahead)
+    again = await claimed(queue, "worker-2")
+    assert again.fence > claim.fence + max(0, ahead)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from attempting import shop
+from given import attempt, claimed, written
 from scripted import FINISH, ScriptedGeneration, types
 
 from tokentail.shared.errors import StoreUnavailable
@@ -122,3 +123,20 @@ async def test_an_attempt_that_was_lost_before_it_began_writes_nothing(redis_url
         assert at.models.calls == []
         # And the job can be claimed by others
         assert (await at.record(attempt)).status == "queued"
+
+
+async def test_after_a_claim_that_a_failover_has_forgotten_the_next_one_stands_above_it(
+    redis_url: str,
+) -> None:
+    async with shop(redis_url, ["Hi", FINISH]) as at:
+        # Given a job whose log holds an attempt that the queue knows nothing of, by a clock that was ahead
+        forgetful = await at.claimed()
+        job_id, ahead = forgetful.claim.job_id, forgetful.claim.fence + 3_600_000
+        await written(at.redis, job_id, ahead, attempt())
+        # When an attempt is made that this one fences off
+        assert await forgetful.run() is Stop.LOST
+        # Then the next one is above both, and brings the job to its end
+        heir = at.attempt(await claimed(at.queue, "worker-2"))
+        assert heir.claim.fence > ahead
+        await heir.run()
+        assert (await at.record(heir)).status == "completed"
