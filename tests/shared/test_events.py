@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -44,3 +45,16 @@ def test_exactly_three_events_are_endings() -> None:
     kinds = [attempt(), delta("x"), completed(), failed(), cancelled]
     assert [event["type"] in events.ENDINGS for event in kinds] == [False, False, True, True, True]
     assert len(events.ENDINGS) == 3
+
+
+def test_an_event_that_is_kept_takes_hardly_more_memory_than_its_json() -> None:
+    # Given a long answer, as a worker keeps it until its job has ended
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        kept = [events.encode(delta(f"{number} ")) for number in range(1000)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Then it takes what bytes objects of that length take, and a place in the list
+    assert after - before < 2 * (sum(map(len, kept)) + 50 * len(kept))
