@@ -8,10 +8,10 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench chaos lock clean
+.PHONY: help up test check format bench reliability chaos lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/.runtime ## Run the whole stack on 127.0.0.1:8000 until Ctrl-C (ARGS="...")
 	@exec $(VENV)/bin/tokentail up $(ARGS)
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 
 bench: $(VENV)/.dev ## Measure against the plain ways of doing it
 	$(PY) -m bench $(ARGS)
+
+reliability: $(VENV)/.dev ## Measure how it gets over crashes, cancels, restarts; or minutes of load (ARGS="soak --minutes 10")
+	$(PY) -m bench.reliability $(ARGS)
 
 chaos: $(VENV)/.dev ## Break everything by seeded schedules, check every promise (ARGS="--seeds 1-20")
 	$(PY) -m chaos $(ARGS)

@@ -9,15 +9,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from redis import Redis
+from tokentail.stack.redis_binary import find_redis
 
 _PACKAGES = ("litellm", "openai", "uvloop", "uvicorn", "fastapi", "redis", "hiredis", "arq")
 
 
-def machine(redis_url: str) -> dict[str, str]:
+def machine() -> dict[str, str]:
     """Facts in the order in which a reader wants them."""
-    with Redis.from_url(redis_url) as redis:
-        server = redis.info("server")["redis_version"]
     # Whatever else runs takes its share from all of it, more from what needs several processes at once.
     load = f"load {os.getloadavg()[0]:.1f} at the start"
     system = f"{platform.system()} {platform.machine()}"
@@ -25,7 +23,7 @@ def machine(redis_url: str) -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} cores, {_processor()}, {system}, {load}",
         "Python": sys.version.split()[0],
-        "Redis": f"{server}, append-only file, TCP on loopback",
+        "Redis": f"{find_redis().version_text}, append-only file, TCP on loopback",
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
     }
 

@@ -20,9 +20,9 @@ _POLL_SECONDS = 0.005
 class Process:
     """One command. It prints into a file, so nothing that it says can ever block it."""
 
-    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], logs: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path) -> None:
         self.name = name
-        self._log = logs / f"{name}.log"
+        self._log = log
         self._read_to = 0
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
@@ -59,6 +59,18 @@ class Process:
         The kernel's CPU clock of another process; /proc counts in steps of 10 ms.
         """
         return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    def memory_bytes(self) -> int:
+        """Its resident memory."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:", 1)[1].split(None, 1)[0]) * 1024
+
+    def kill(self) -> float:
+        """End it as a crash would; returns when (monotonic)."""
+        killed_at = time.monotonic()
+        self._process.kill()
+        self._process.wait()
+        return killed_at
 
     def stop(self) -> None:
         """End it and wait for it. Any number of times."""

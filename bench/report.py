@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any, Literal
+
+import orjson
 
 _TIMES = "×"  # noqa: RUF001 -- it is meant
 
@@ -22,7 +24,10 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measure of both sides. `samples` is how many each of the figures stands for, ours first."""
+    """One measure, of both sides if there is a peer.
+
+    `samples` is how many each of the figures stands for, ours first.
+    """
 
     measure: str
     unit: str
@@ -70,15 +75,45 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
-def markdown(machine: dict[str, str], rows: Sequence[Row], notes: Sequence[str]) -> str:
+def spread(
+    measure: str,
+    unit: str,
+    values: Sequence[float],
+    points: Mapping[str, float],
+    limits: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """One row for each point (name and share) of the distribution of something that has no peer."""
+    return [
+        Row(
+            f"{measure}, {name}",
+            unit,
+            percentile(values, share),
+            None,
+            (len(values),),
+            Aim("value", limits[name]) if limits and name in limits else None,
+        )
+        for name, share in points.items()
+    ]
+
+
+def markdown(machine: Mapping[str, str], rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The whole report as it goes into a file or onto a screen."""
     lines = [f"- {name}: {value}" for name, value in machine.items()]
-    lines += ["", *_table([_HEAD, *(row.cells() for row in rows)]), "", *(f"- {note}" for note in notes)]
+    lines += ["", *_table([row.cells() for row in rows]), "", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
 
 
-def _table(cells: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
+def as_json(machine: Mapping[str, str], rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """The same for programs."""
+    whole: dict[str, Any] = {"machine": machine, "rows": [row.as_json() for row in rows], "notes": notes}
+    return orjson.dumps(whole, option=orjson.OPT_INDENT_2).decode()
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    # Where nothing has a peer, there are no columns for one.
+    kept = [column for column in range(len(_HEAD)) if any(cells[column] for cells in rows)]
+    cells = [tuple(line[column] for column in kept) for line in (_HEAD, *rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(kept))]
     lines = [
         "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells
     ]

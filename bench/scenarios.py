@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.effort import Effort
 
 #: The first token at once, the next ones 5 ms apart, so that the first is seen alone.
@@ -24,9 +26,13 @@ def flat_out(effort: Effort) -> str:
     return f"counted?tokens={effort.flat_out_tokens}"
 
 
-def model_list(effort: Effort) -> str:
+def compared(effort: Effort) -> list[str]:
+    """All that tokentail and its peers are compared by."""
+    return [FIRST_TOKEN, SHORT, IN_FLIGHT, paced(effort), flat_out(effort)]
+
+
+def model_list(scenarios: Sequence[str]) -> str:
     """The `models.yaml` whose aliases are the scenarios' names."""
-    scenarios = (FIRST_TOKEN, SHORT, IN_FLIGHT, paced(effort), flat_out(effort))
     entries = (
         f'  - model_name: "{scenario}"\n    litellm_params:\n      model: "openai/{scenario}"\n'
         "      api_base: os.environ/TOKENTAIL_DEMO_URL\n      api_key: demo\n"

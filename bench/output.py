@@ -1,0 +1,44 @@
+"""Where the figures go: onto the screen, as a table or as JSON, and into a file if that is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import report
+from bench.report import Row
+
+_RESULTS = Path(__file__).parent / "results"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that measures."""
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run of seconds; its numbers mean nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--save", action="store_true", help="also write the table into bench/results/")
+
+
+def publish(
+    options: argparse.Namespace,
+    what: str,
+    facts: Mapping[str, str],
+    rows: Sequence[Row],
+    notes: Sequence[str],
+) -> None:
+    """Print what came out, and save it as `<date><what>.md` if that was asked for."""
+    text = report.markdown(facts, rows, notes)
+    if options.save:
+        _RESULTS.mkdir(exist_ok=True)
+        day = f"{datetime.now(UTC):%Y-%m-%d}"
+        (_RESULTS / f"{day}{what}.md").write_text(f"# Benchmark of {day}\n\n{text}")
+    print(report.as_json(facts, rows, notes) + "\n" if options.json else text, end="")
+
+
+def progress(what: str) -> None:
+    """Say what is being done, beside the figures."""
+    print(f"measuring {what} ...", file=sys.stderr, flush=True)
