@@ -35,7 +35,7 @@ def main() -> None:
     facts = machine()
     rows: list[Row] = []
     notes: list[str] = []
-    parts = {**_PARTS, _SOAK: partial(soak.measure, minutes=options.minutes)}
+    parts: dict[str, _Part] = {**_PARTS, _SOAK: partial(soak.measure, minutes=options.minutes)}
     for name in options.parts or _PARTS:
         output.progress(name)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
