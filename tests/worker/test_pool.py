@@ -17,6 +17,7 @@ from tokentail.shared import redis as store
 from tokentail.shared.errors import ModelError
 from tokentail.shared.job import Status
 from tokentail.stack.redis_server import RedisServer
+from tokentail.worker import heartbeat as heartbeat_module
 from tokentail.worker import pool as pool_module
 from tokentail.worker.pool import worker_id
 
@@ -69,6 +70,31 @@ async def test_a_pool_runs_no_more_jobs_than_it_has_slots(
         assert await at.redis.zcard(keys.LEASES) == 2
         assert await at.redis.zcard(keys.READY) == 3
         await eventually(lambda: at.redis.llen(keys.BELL))
+
+
+async def test_a_full_pool_passes_the_bell_on_once_and_leaves_it_to_others(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a pool without a free slot, which looks at the queue only when it hears the bell
+    monkeypatch.setattr(pool_module, "LOOK_SECONDS", 1000.0)
+    async with work(redis_url, ["Hi", for_ever()], concurrency=1, lease_seconds=600) as at:
+        await at.saying((await enqueued(at.queue)).id)
+        rung: list[None] = []
+        ring = at.queue.ring
+
+        async def counted() -> None:
+            rung.append(None)
+            await ring()
+
+        monkeypatch.setattr(at.queue, "ring", counted)
+        # When another job comes
+        await enqueued(at.queue)
+        # Then the bell that it hears is there for others, and stays there
+        await eventually(lambda: rung)
+        await eventually(lambda: at.redis.llen(keys.BELL))
+        for _ in range(50):
+            assert await at.redis.llen(keys.BELL) == 1
+        assert len(rung) == 1
 
 
 async def test_a_slot_that_becomes_free_is_used_at_once(
@@ -147,8 +173,9 @@ async def test_a_full_pool_returns_a_dead_workers_job_to_the_queue_for_others(
         assert await at.status(mine.id) == "running"
 
 
-async def test_a_cancel_reaches_the_running_attempt(redis_url: str) -> None:
-    # Given a lease so long that no renewal would tell
+async def test_a_cancel_reaches_the_running_attempt(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a lease so long, and renewals so rare, that none would tell
+    monkeypatch.setattr(heartbeat_module, "BEAT_SECONDS", 1000.0)
     async with work(redis_url, ["Hi", for_ever()], lease_seconds=600) as at:
         record = await enqueued(at.queue)
         await at.saying(record.id)
