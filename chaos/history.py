@@ -94,7 +94,6 @@ class Queue:
     #: Dead letters.
     dead: set[str] = field(default_factory=set)
     bell: int = 0
-    workers: set[str] = field(default_factory=set)
     #: Job ids by tenant.
     index: dict[str, set[str]] = field(default_factory=dict)
     #: Of each record, by job: status, tenant and what else is small; `code` of the error it ended with.

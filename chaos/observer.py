@@ -25,7 +25,7 @@ _TRIES = 10
 
 _PLANE = keys.READY.removesuffix("ready")
 _SNAPSHOT = resources.files("chaos").joinpath("snapshot.lua").read_text()
-_NAMES = ("ready", "suspects", "leases", "dead", "bell", "workers", "index:")
+_NAMES = ("ready", "suspects", "leases", "dead", "bell", "index:")
 
 
 async def watch(redis: Redis, history: History) -> None:
@@ -39,7 +39,7 @@ async def watch(redis: Redis, history: History) -> None:
 async def queue(redis: Redis) -> Queue:
     """The control plane at this moment."""
     names = [_PLANE + name for name in _NAMES]
-    ready, suspects, leases, dead, bell, workers, indexes, records = await redis.eval(  # type: ignore[misc]
+    ready, suspects, leases, dead, bell, indexes, records = await redis.eval(  # type: ignore[misc]
         _SNAPSHOT, 0, *names, keys.JOB_PREFIX
     )
     return Queue(
@@ -48,7 +48,6 @@ async def queue(redis: Redis) -> Queue:
         leases=_texts(leases),
         dead=_texts(dead),
         bell=bell,
-        workers=_texts(workers),
         index={name.decode(): _texts(ids) for name, ids in _pairs(indexes)},
         records={name.decode(): _fields(dict(_pairs(flat))) for name, flat in _pairs(records)},
     )

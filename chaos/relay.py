@@ -22,8 +22,6 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self._flows = asyncio.Event()
-        #: Connections that were accepted so far.
-        self.accepted = 0
         #: Replies that were dropped on purpose so far.
         self.lost = 0
         self.heal()
@@ -98,7 +96,6 @@ class Relay:
         await self._flows.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
         link = _Link(self, reader, writer)
         if self._refuses:
             link.abort()

@@ -14,14 +14,9 @@ from tokentail.shared.events import ENDINGS
 #: What a client may get besides an answer: Redis away, too much work. 0: no answer at all.
 _REFUSALS = {0, 429, 503}
 
-#: A failure of the provider, or what looks like one.
-_PROVIDER_CODES = {
-    "provider_error",
-    "provider_truncated",
-    "first_token_timeout",
-    "idle_timeout",
-    EXHAUSTED,
-}
+#: A failure of the provider, or what looks like one, that another try may get over.
+_TRANSIENT_CODES = {"provider_error", "provider_truncated", "first_token_timeout", "idle_timeout"}
+_PROVIDER_CODES = _TRANSIENT_CODES | {EXHAUSTED}
 
 #: A fault is felt a little longer than it lasts: a lease after a worker's death, a clock that has begun.
 _AFTERMATH_MS = 10_000
@@ -92,17 +87,13 @@ def _failure(history: History, job: Job, submission: Submission) -> Iterator[str
         if int(job.record["ended"]) < int(job.record["deadline"]):
             yield f"{said} before its deadline"
     elif code in scenario.codes:
-        if code != EXHAUSTED and submission.on_interruption == "restart" and _is_transient(code):
+        if submission.on_interruption == "restart" and code in _TRANSIENT_CODES:
             yield f"{said} without another try"
     elif code in _PROVIDER_CODES:
         if not any(one.kind in PROVIDER_TROUBLE | {WORKER_FREEZE} for one in met):
             yield f"{said}, and met {[one.kind for one in met] or 'nothing'}"
     else:
         yield said
-
-
-def _is_transient(code: str) -> bool:
-    return code in {"provider_error", "provider_truncated", "idle_timeout", "first_token_timeout"}
 
 
 def _meets(incident: Incident, job: Job) -> bool:
