@@ -202,7 +202,7 @@ async def test_no_connection_leaves_for_a_sentinel_that_has_missed_a_failover(
     await connection.disconnect()
 
 
-async def test_the_sentinels_are_watched_only_while_somebody_isconnects(
+async def test_the_sentinels_are_watched_only_while_somebody_is_connected(
     three_sentinels: list[ScriptedSentinel],
 ) -> None:
     async with store.client(url_of(*three_sentinels)) as redis:

@@ -74,7 +74,7 @@ class Reader:
                     found = await self._read()
                     pause = store.AWAY_SECONDS
                 except StoreUnavailable as error:
-                    if not isinstance(error, Moved):
+                    if not isinstance(error, _Moved):
                         logger.warning("the logs can't be read", retry_seconds=pause)
                         self._plane.doubt(self._node)
                     await asyncio.sleep(pause)
@@ -109,7 +109,7 @@ class Reader:
             await self._disconnect()
             if isinstance(error, ResponseError) and (led := redirection(error, self._node)) is not None:
                 self._plane.learn(led)
-                raise Moved(led.node) from None
+                raise _Moved(led.node) from None
             raise
 
     async def _read_some(self, tails: dict[bytes, Tail]) -> bool:
@@ -194,5 +194,5 @@ class Reader:
             await asyncio.sleep(_NUDGE_SECONDS)
 
 
-class Moved(StoreUnavailable):
+class _Moved(StoreUnavailable):
     """The logs of a partition are on another node now."""

@@ -21,7 +21,7 @@
 
 All but the last are the control plane. They share the tag `{q}`, so a script that touches many of them
 stays in one slot. A log is tagged by its partition: one read may join the logs of a partition, and the
-partitions spread over the nodes of a cluster.
+partitions spread over the nodes of a cluster. `tt:{q}:none` never exists: scripts begin by deleting it.
 """
 
 from __future__ import annotations

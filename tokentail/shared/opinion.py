@@ -15,7 +15,11 @@ _UNKNOWN = re.compile("No such (?:master|primary)")
 
 
 class NoPrimary(driver.ConnectionError):
-    """There is no primary to connect to just now. Its text is a sentence for an operator."""
+    """There is no primary to connect to just now. Its text is a sentence for an operator.
+
+    One of the driver's errors, not of ours: it is raised inside the driver, which disconnects what fails to
+    introduce itself for those only.
+    """
 
 
 class Leaving(NoPrimary):

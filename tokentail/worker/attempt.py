@@ -34,7 +34,6 @@ logger = structlog.get_logger()
 #: what keeps a log from staying for ever whose job was deleted while its dead owner was writing.
 ORPHAN_SECONDS = 3600.0
 
-
 NO_MEMORY = error("internal", "Redis had no memory for more of the answer.", retryable=True)
 TOO_LONG = error("output_too_long", "The answer is longer than this server stores.", retryable=False)
 
@@ -191,7 +190,7 @@ class Attempt:
                 claim,
                 self._settings,
                 remaining_seconds=self._limits.remaining_seconds(),
-                streamed=self._limits.first_delta_ms is not None,
+                streamed=self.has_spoken,
                 has_other=self._models.has_other(claim.record.model),
             )
             return outcome if isinstance(outcome, Retry) else self._failed(outcome)
