@@ -17,7 +17,8 @@ from tokentail.api import sweeper as sweeper_module
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
-from tokentail.shared.cursor import Cursor
+from tokentail.shared import tasks
+from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
@@ -116,6 +117,25 @@ async def test_followers_of_an_ended_job_whose_log_is_gone_end(
     await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
     async with sweeping(redis_url, queue, logs) as tails:
         assert await Client(tails, claim.job_id).ended() == []
+
+
+async def test_an_ending_that_was_not_read_here_yet_is_not_taken_for_lost(
+    redis_url: str, queue: Queue, logs: Logs, redis: Redis, settings: Settings
+) -> None:
+    # Given a follower of a job that has ended, in a process whose reader is behind
+    claim = await running(queue)
+    await written(redis, claim.job_id, claim.fence, attempt(), completed())
+    await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
+    async with OneServer(redis_url) as plane:
+        tails = Tails(plane)
+        tail = tails.follow(claim.job_id, START, lambda: None).tail
+        heard = tail.heard_at
+        sweeper = asyncio.create_task(Sweeper(tails, queue, logs, settings).run())
+        # When its silence was looked at, more than once
+        await eventually(lambda: tail.is_over or tail.heard_at > heard + 0.2)
+        await tasks.end(sweeper)
+    # Then the follower goes on waiting for the ending
+    assert not tail.is_over
 
 
 async def test_a_silent_job_that_runs_is_left_alone(

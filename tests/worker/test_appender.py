@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
-from given import attempt, completed, delta, failed, read, whole_log, written
+from given import PATIENCE_SECONDS, attempt, completed, delta, eventually, failed, read, whole_log, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lines import line_to
@@ -17,6 +17,7 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import Superseded
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Entry
+from tokentail.stack.redis_server import RedisServer
 from tokentail.worker import lane as lane_module
 from tokentail.worker.writer import Writer
 
@@ -116,7 +117,9 @@ async def test_a_flush_whose_reply_is_lost_doubles_nothing(redis_url: str, losse
         await writer.flushed()
         line.lose_replies(losses)
         say(writer, range(3, 10))
-        await writer.flushed()
+        # And nothing is said any more that would remind the appender of them
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await writer.flushed()
         # Then they stand in the log once
         assert line.lost == losses
         assert await at.log(writer) == expected(FENCE, range(10))
@@ -196,7 +199,8 @@ async def test_a_writer_that_a_newer_attempt_has_fenced_off_is_told_once_and_sen
     # When the old one goes on
     say(writer, range(5))
     with pytest.raises(Superseded):
-        await writer.flushed()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await writer.flushed()
     # Then it has been told, once, however much more it says
     say(writer, range(5))
     say(newer, ["after"])
@@ -253,6 +257,31 @@ async def test_a_log_deleted_as_its_writer_was_asked_about_is_not_made_again(at:
     await other.flushed()
     # Then the log stays deleted
     assert await at.log(writer) == []
+
+
+async def test_a_server_that_has_become_a_replica_is_left(
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    server = new_redis_server()
+    async with desk(server.url) as at:
+        # Given an attempt in mid-answer
+        writer = await at.begin()
+        say(writer, "a")
+        await writer.flushed()
+        # When its server begins to refuse what is to be written
+        await at.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        connected = (await at.redis.info("stats"))["total_connections_received"]
+        say(writer, "b")
+
+        # Then it connects anew, for its address may lead to another server by now
+        async def has_left() -> bool:
+            return (await at.redis.info("stats"))["total_connections_received"] > connected
+
+        await eventually(has_left)
+        await at.redis.execute_command("REPLICAOF", "NO", "ONE")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await writer.flushed()
+        assert await at.log(writer) == expected(FENCE, "ab")
 
 
 async def test_a_log_that_was_deleted_is_not_made_again(at: Desk) -> None:

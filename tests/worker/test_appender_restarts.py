@@ -123,6 +123,28 @@ async def test_an_attempt_that_redis_forgot_before_its_first_delta_begins_again(
         assert await at.log(writer) == expected(FENCE, "ab")
 
 
+async def test_an_attempt_that_redis_forgot_whole_is_opened_again_behind_the_one_before_it(
+    new_redis_server: Servers, tmp_path: Path
+) -> None:
+    server = new_redis_server()
+    async with desk(server.url) as at:
+        # Given a second attempt, of which Redis has nothing on its disk, and a first one that said more
+        first = await at.begin()
+        say(first, "abc")
+        await first.flushed()
+        memory = Memory(server, tmp_path)
+        second = await at.begin(first.job_id, FENCE + 1)
+        say(second, "d")
+        await second.flushed()
+        # When Redis forgets it, and its model goes on
+        memory.bring_back()
+        say(second, "e")
+        await second.flushed()
+        # Then all of it is there
+        log = await at.log(second)
+        assert log == expected(FENCE, "abc") + expected(FENCE + 1, "de")
+
+
 async def test_an_ending_never_follows_a_gap(new_redis_server: Servers, tmp_path: Path) -> None:
     server = new_redis_server()
     async with desk(server.url) as at:
