@@ -115,6 +115,22 @@ async def test_the_table_says_where_each_script_leads_from_each_state(queue: Que
     await lapse(redis, job_id)
     await queue.claim("worker-2", 0)
     found[Status.RUNNING].setdefault("claim", set()).add((await queue.get(TENANT, job_id)).status)
+    # And the queue is looked through when the worker of a job is dead, also of one that was to be cancelled,
+    # and of one whose deadline has passed
+    for deed in (None, "cancel", "deadline"):
+        await redis.flushall()
+        job_id = await running(queue)
+        await lapse(redis, job_id)
+        if deed is not None:
+            await redis.hset(keys.record(job_id), deed, 1)
+        await queue.expire()
+        found[Status.RUNNING].setdefault("expire", set()).add((await queue.get(TENANT, job_id)).status)
+    # And when a job that was to be cancelled is queued again
+    await redis.flushall()
+    job_id = await queued(queue)
+    await redis.hset(keys.record(job_id), "cancel", 1)
+    await queue.expire()
+    found[Status.QUEUED]["expire"].add((await queue.get(TENANT, job_id)).status)
     # And a job is enqueued
     found[None] = {"enqueue": {(await enqueued(queue)).status}}
     # Then these are the arrows of the table

@@ -87,3 +87,23 @@ async def test_a_job_may_not_wait_longer_than_it_may_live(redis: Redis) -> None:
     record = await enqueued(impatient(redis, queue_seconds=100, deadline_seconds=5))
     assert record.start_by == record.deadline
     assert record.deadline - await redis_ms(redis) <= 5000
+
+
+async def test_without_any_worker_a_dead_ones_job_ends_at_its_deadline(redis: Redis) -> None:
+    # Given a running job whose worker is dead, and no other
+    queue = impatient(redis, deadline_seconds=0.05)
+    claim = await running(queue, "dead")
+    await redis.zadd(keys.LEASES, {claim.job_id: 1})
+    await clock_passes(redis, claim.record.deadline)
+    # Then it ends all the same
+    assert await queue.expire() == [claim.job_id]
+    assert (await queue.get(TENANT, claim.job_id)).status == "failed"
+
+
+async def test_without_any_worker_a_cancelled_job_of_a_dead_one_ends(redis: Redis) -> None:
+    queue = Queue(redis, Settings())
+    claim = await running(queue, "dead")
+    assert await queue.cancel(TENANT, claim.job_id) == "cancelling"
+    await redis.zadd(keys.LEASES, {claim.job_id: 1})
+    assert await queue.expire() == [claim.job_id]
+    assert (await queue.get(TENANT, claim.job_id)).status == "cancelled"

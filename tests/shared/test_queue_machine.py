@@ -149,9 +149,11 @@ class Machine(RuleBasedStateMachine):
         """The reply was lost: the same ticket brings the same jobs, as far as they are still the worker's."""
         worker = data.draw(st.sampled_from(sorted(self.tickets)), label="worker")
         self.lapses_are_found()
-        self.alone.pop(worker, None)
         ticket, given = self.tickets[worker]
         claims = self.run(self.queue.claim(worker, 3, ticket=ticket)).jobs
+        for job_id, fence in given:  # Those that were taken from it: it is alive, so that was no crash.
+            if job_id in self.jobs:
+                self.is_alive(self.jobs[job_id], fence)
         still = [one for one in given if one[0] in self.jobs and self.jobs[one[0]].holds(worker, one[1])]
         assert [(claim.job_id, claim.fence) for claim in claims] == still
 
@@ -160,11 +162,14 @@ class Machine(RuleBasedStateMachine):
             if job.status == "running" and job.lapsed:
                 job.status, job.ripe, job.lapsed = "queued", True, False
                 owner, fence = job.claims[-1]
-                blamed = self.alone.get(owner)
-                if blamed in (None, job.id):
-                    job.crashes += 1
-                    job.taken_for_dead = fence
-                    job.poison = job.poison or blamed == job.id
+                job.crashes += 1
+                job.taken_for_dead = fence
+                job.poison = job.poison or job.crashes >= 5 or self.alone.get(owner) == job.id
+
+    @staticmethod
+    def is_alive(job: Job, fence: int) -> None:
+        if fence == job.taken_for_dead and job.status in ("queued", "running"):
+            job.crashes, job.taken_for_dead, job.poison = job.crashes - 1, None, False
 
     def queued(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.status == "queued"]
@@ -198,8 +203,7 @@ class Machine(RuleBasedStateMachine):
         answer = self.run(self.queue.hand_back(job.id, fence, reason, delay))
         if not job.holds(worker, fence):
             assert answer == "lost"
-            if fence == job.taken_for_dead and job.status in ("queued", "running"):
-                job.crashes, job.taken_for_dead, job.poison = job.crashes - 1, None, False
+            self.is_alive(job, fence)
         elif job.cancel and reason != "lost":
             assert answer == "cancel"
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from given import RESULT, TENANT, claimed, clock_passes, enqueued, failed, lapse, redis_ms, running
+from given import RESULT, TENANT, claimed, enqueued, failed, lapse, running
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
@@ -27,9 +27,9 @@ async def suspect(queue: Queue, redis: Redis) -> str:
     return claim.job_id
 
 
-async def waited(redis: Redis) -> None:
-    """Long enough for a suspect to go to a worker that has others."""
-    await clock_passes(redis, await redis_ms(redis) + int(queue_module.GRACE_SECONDS * 1000))
+async def waits_for(redis: Redis, job_id: str, seconds: float) -> None:
+    """As if a suspect had waited for so long."""
+    assert await redis.zincrby(keys.SUSPECTS, -seconds * 1000, job_id)
 
 
 async def test_a_suspect_is_given_alone(queue: Queue, redis: Redis) -> None:
@@ -59,16 +59,43 @@ async def test_a_worker_that_makes_attempts_leaves_a_suspect_to_one_that_makes_n
     assert [claim.job_id for claim in claims.jobs] == [other.id]
     # And is told when to look again for the suspect
     assert claims.wait_seconds is not None
-    assert 0 < claims.wait_seconds <= queue_module.GRACE_SECONDS
+    assert 0 < claims.wait_seconds <= queue_module.GRACE_SECONDS[0]
     # And an idle one gets that at once
     assert (await claimed(queue, "idle")).job_id == bad
 
 
-async def test_when_no_worker_is_idle_a_busy_one_takes_the_suspect(queue: Queue, redis: Redis) -> None:
+async def test_when_no_worker_is_idle_a_busy_one_takes_the_suspect_beside_others(
+    queue: Queue, redis: Redis
+) -> None:
+    # Given a suspect for which no worker was idle, and jobs that never crashed
     bad = await suspect(queue, redis)
-    await waited(redis)
-    (claim,) = (await queue.claim("busy", 5, running=3)).jobs
-    assert claim.job_id == bad
+    others = [(await enqueued(queue)).id for _ in range(2)]
+    await waits_for(redis, bad, queue_module.GRACE_SECONDS[0])
+    # Then a busy one takes it, and nobody waits for it
+    claims = (await queue.claim("busy", 5, running=3)).jobs
+    assert [claim.job_id for claim in claims] == [bad, *others]
+
+
+@pytest.mark.parametrize(("crashes", "seconds", "taken"), [(2, 1, False), (2, 5, True), (3, 1000, False)])
+async def test_the_more_often_it_crashed_the_longer_it_waits_for_an_idle_worker(
+    queue: Queue, redis: Redis, crashes: int, seconds: float, taken: bool
+) -> None:
+    bad = await suspect(queue, redis)
+    await redis.hset(keys.record(bad), "crashes", crashes)
+    await waits_for(redis, bad, seconds)
+    assert bool((await queue.claim("busy", 5, running=1)).jobs) == taken
+    assert taken or (await claimed(queue, "idle")).job_id == bad
+
+
+async def test_a_suspect_that_may_not_be_taken_yet_hides_no_other(queue: Queue, redis: Redis) -> None:
+    claims = [await running(queue, "dead") for _ in range(2)]
+    await crash(queue, redis, *claims)
+    first, second = (claim.job_id for claim in claims)
+    await redis.hset(keys.record(first), "crashes", 3)
+    for job_id in (first, second):
+        await waits_for(redis, job_id, 1)
+    (claim,) = (await queue.claim("busy", 5, running=1)).jobs
+    assert claim.job_id == second
 
 
 async def test_a_suspect_that_crashes_again_is_found_out(queue: Queue, redis: Redis) -> None:
@@ -100,38 +127,6 @@ async def test_how_old_a_suspect_is_brings_it_to_no_busy_worker(queue: Queue, re
     assert (await claimed(queue, "idle")).job_id == claim.job_id
 
 
-async def test_who_runs_beside_a_suspect_is_not_blamed_for_its_crash(queue: Queue, redis: Redis) -> None:
-    # Given a busy worker that took a suspect
-    neighbour = await running(queue, "busy")
-    bad = await suspect(queue, redis)
-    await waited(redis)
-    (claim,) = (await queue.claim("busy", 5, running=1)).jobs
-    assert claim.job_id == bad
-    # When it dies, and the neighbour's lease lapses before or after the suspect's
-    await crash(queue, redis, neighbour)
-    await crash(queue, redis, claim)
-    # Then only the suspect is blamed
-    record = await queue.get(TENANT, neighbour.job_id)
-    assert (record.crashes, record.poison, record.reason) == (0, False, "lost")
-    assert (await queue.get(TENANT, bad)).poison
-
-
-async def test_a_suspect_is_blamed_in_its_probation_however_often_its_worker_looks_at_the_queue(
-    queue: Queue, redis: Redis
-) -> None:
-    # Given a busy worker that is finding out about a suspect
-    neighbour = await running(queue, "busy")
-    bad = await suspect(queue, redis)
-    await waited(redis)
-    (claim,) = (await queue.claim("busy", 5, running=1)).jobs
-    # When it looks at the queue, and then dies
-    await queue.claim("busy", 0, running=2, probation=True)
-    await crash(queue, redis, neighbour, claim)
-    # Then the suspect is found out, and its neighbour is not blamed
-    assert (await queue.get(TENANT, bad)).poison
-    assert (await queue.get(TENANT, neighbour.job_id)).crashes == 0
-
-
 async def test_a_crash_in_company_condemns_nobody(queue: Queue, redis: Redis) -> None:
     # Given a suspect that survived for long enough for others to be claimed beside it
     bad = await suspect(queue, redis)
@@ -159,36 +154,61 @@ async def test_a_suspect_is_blamed_for_as_long_as_it_is_the_only_one(queue: Queu
     assert (await queue.get(TENANT, bad)).poison
 
 
-async def test_a_suspect_that_joined_others_is_not_blamed_after_its_probation(
-    queue: Queue, redis: Redis
-) -> None:
-    # Given a busy worker, without a further slot, whose suspect is past its probation
+async def test_who_crashes_beside_a_suspect_condemns_nobody(queue: Queue, redis: Redis) -> None:
+    # Given a busy worker that took a suspect
     neighbour = await running(queue, "busy")
     bad = await suspect(queue, redis)
-    await waited(redis)
-    (claim,) = (await queue.claim("busy", 1, running=1)).jobs
-    await queue.claim("busy", 0, running=2, probation=True)
-    await queue.claim("busy", 0, running=2)
+    await waits_for(redis, bad, 1)
+    (claim,) = (await queue.claim("busy", 5, running=1)).jobs
     # When it dies
-    await crash(queue, redis, claim, neighbour)
-    # Then either may have been the cause
+    await crash(queue, redis, neighbour, claim)
+    # Then either may have been the cause: both have crashed once more
     for job_id, crashes in ((bad, 2), (neighbour.job_id, 1)):
         record = await queue.get(TENANT, job_id)
         assert (record.crashes, record.poison) == (crashes, False)
 
 
-async def test_who_outlives_a_suspect_is_blamed_for_its_own_crash(queue: Queue, redis: Redis) -> None:
-    # Given a busy worker whose suspect has ended, in its probation
-    neighbour = await running(queue, "busy")
+async def test_a_job_that_crashes_again_and_again_is_the_cause_in_whatever_company(
+    queue: Queue, redis: Redis
+) -> None:
+    # Given a job that has crashed four times, always among others
     bad = await suspect(queue, redis)
-    await waited(redis)
-    (claim,) = (await queue.claim("busy", 1, running=1)).jobs
-    await queue.finish(bad, claim.fence, Cursor(claim.fence, 1), failed(), RESULT)
-    await queue.claim("busy", 0, running=1)
-    # When it dies
-    await crash(queue, redis, neighbour)
-    # Then that counts
-    assert (await queue.get(TENANT, neighbour.job_id)).crashes == 1
+    await redis.hset(keys.record(bad), "crashes", 4)
+    claim = await claimed(queue, "worker")
+    await enqueued(queue)
+    (beside,) = (await queue.claim("worker", 5, running=1)).jobs
+    # When it crashes once more
+    await crash(queue, redis, claim, beside)
+    # Then it is found out, and who was there for the first time is not
+    assert (await queue.get(TENANT, bad)).poison
+    assert not (await queue.get(TENANT, beside.job_id)).poison
+
+
+async def test_who_was_only_cut_off_has_time_to_say_so(
+    queue: Queue, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "VERDICT_SECONDS", 1000.0)
+    # Given a suspect whose worker could not renew
+    bad = await suspect(queue, redis)
+    claim = await claimed(queue, "second")
+    await crash(queue, redis, claim)
+    # Then its end waits
+    assert (await queue.get(TENANT, bad)).poison
+    assert not (await queue.claim("third", 5)).jobs
+    # And when that worker speaks, the job may begin again
+    await queue.hand_back(bad, claim.fence, "lost")
+    assert (await claimed(queue, "third")).job_id == bad
+
+
+async def test_a_claim_that_is_asked_again_still_runs_its_suspect_alone(queue: Queue, redis: Redis) -> None:
+    # Given a suspect whose claim's reply was lost
+    bad = await suspect(queue, redis)
+    await queue.claim("worker", 5, ticket="t1")
+    (claim,) = (await queue.claim("worker", 5, ticket="t1")).jobs
+    # When its worker dies
+    await crash(queue, redis, claim)
+    # Then it is found out
+    assert (await queue.get(TENANT, bad)).poison
 
 
 async def test_an_owner_that_turns_out_to_be_alive_clears_its_suspect(queue: Queue, redis: Redis) -> None:

@@ -65,3 +65,17 @@ async def test_a_job_that_was_taken_over_meanwhile_does_not_come_with_the_ticket
     # Then the ticket brings what is still the worker's
     assert [c.job_id for c in (await queue.claim("worker", 5, ticket="t1")).jobs] == [kept.job_id]
     assert taken.job_id == first.job_id
+
+
+async def test_a_worker_that_asks_again_was_not_dead(queue: Queue, redis: Redis) -> None:
+    # Given a claim whose reply was lost, and a worker that could not ask again for a whole lease
+    record = await enqueued(queue)
+    await queue.claim("worker", 1, ticket="t1")
+    await lapse(redis, record.id)
+    await queue.claim("who-looks", 0)
+    assert (await queue.get(TENANT, record.id)).crashes == 1
+    # When it does
+    assert not (await queue.claim("worker", 1, ticket="t1")).jobs
+    # Then that was no crash, and the job waits with those that never crashed
+    assert (await queue.get(TENANT, record.id)).crashes == 0
+    assert await redis.zscore(keys.READY, record.id) == record.created

@@ -10,6 +10,7 @@ import pytest
 from given import RESULT, TENANT, chat, claimed, failed, lapse
 from processes import TOKENTAIL
 
+from tokentail.shared import queue as queue_module
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.queue import Queue
@@ -36,8 +37,9 @@ async def _kill_two_workers(url: str) -> str:
 
 
 @pytest.fixture
-def letter(redis_url: str) -> str:
+def letter(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of the one dead letter that there is."""
+    monkeypatch.setattr(queue_module, "VERDICT_SECONDS", 0.0)
     return asyncio.run(_kill_two_workers(redis_url))
 
 

@@ -40,12 +40,15 @@ ARROWS: dict[Status | None, dict[str, set[Status]]] = {
     Status.QUEUED: {
         "claim": {Status.RUNNING},
         "cancel": {Status.CANCELLED},
-        "expire": {Status.FAILED},  # it waited too long
+        # It waited too long, or was to be cancelled when its owner died.
+        "expire": {Status.FAILED, Status.CANCELLED},
         # It came back from a lost worker whose log turned out to have ended.
         "finish": {Status.COMPLETED, Status.FAILED, Status.CANCELLED},
     },
     Status.RUNNING: {
         "claim": {Status.QUEUED},  # its lease had lapsed
+        # The same, while nobody claims; and at once on to where it has to go.
+        "expire": {Status.QUEUED, Status.FAILED, Status.CANCELLED},
         "handback": {Status.QUEUED},
         "finish": {Status.COMPLETED, Status.FAILED, Status.CANCELLED},
     },

@@ -39,9 +39,14 @@ PACE_SECONDS = 30.0
 FREE_SHARE = 0.05
 RETRY_AFTER_SECONDS = (1, 60)
 
-#: How long a suspect waits for a worker that makes no other attempt: idle ones look at the queue when a
-#: lease lapses and have then long taken it.
-GRACE_SECONDS = 0.25
+#: How long a suspect waits for a worker that makes no other attempt before a busy one may have it: one that
+#: has crashed once not for long, for it was probably only there; one that has crashed twice for longer than
+#: a killed worker takes to be replaced.
+GRACE_SECONDS = (0.25, 5.0)
+
+#: How long a job that was found out waits for its end: if its owner was only cut off from Redis, it says so
+#: within the pause in which it asks for Redis (`store.AWAY_LIMIT_SECONDS`).
+VERDICT_SECONDS = 2.0
 
 #: How many of those that have waited longest are looked at per call for whether they have waited too long.
 _EXPIRE_PAGE = 100
@@ -191,14 +196,13 @@ class Queue:
 
         `cancelled`: it was queued and has ended just now, in the record; its log has yet to be told.
         """
-        ending = events.encode({"type": "cancelled", "reason": events.CANCEL_REASON, "usage": None})
         with store.away_is_unavailable():
             answer = await self._cancel(
                 [keys.READY, keys.SUSPECTS, keys.record(job_id), keys.request(job_id)],
                 [
                     job_id,
                     tenant,
-                    ending,
+                    events.encode(CANCELLED),
                     keys.CONTROL_PREFIX,
                     keys.CONTROL_SECONDS,
                     self._log_ttl_ms,
@@ -210,20 +214,24 @@ class Queue:
         return answer.decode()  # type: ignore[no-any-return]
 
     async def expire(self) -> list[str]:
-        """End queued jobs that may no longer be started, some of them; may be repeated.
+        """Do what is due though no worker claims: end queued jobs that may no longer be started, or were to
+        be cancelled when their worker died; some of them. May be repeated.
 
         Returns those that ended just now, in their records; their logs have yet to be told.
         """
         with store.away_is_unavailable():
             ended = await self._expire(
-                [keys.READY, keys.SUSPECTS],
+                [keys.READY, keys.SUSPECTS, keys.LEASES],
                 [
                     _EXPIRE_PAGE,
                     events.encode(WAITED_TOO_LONG),
+                    events.encode(CANCELLED),
+                    int(VERDICT_SECONDS * 1000),
                     self._log_ttl_ms,
                     self._record_ttl_ms,
                     keys.JOB_PREFIX,
                     keys.REQUEST_PREFIX,
+                    keys.ALONE_PREFIX,
                 ],
             )
         return [job_id.decode() for job_id in ended]
@@ -281,7 +289,8 @@ class Queue:
                     running,
                     int(probation),
                     self._lease_ms,
-                    int(GRACE_SECONDS * 1000),
+                    *(int(grace * 1000) for grace in GRACE_SECONDS),
+                    int(VERDICT_SECONDS * 1000),
                     keys.MEMORY_SECONDS,
                     PACE_SECONDS,
                     keys.JOB_PREFIX,
@@ -385,6 +394,10 @@ WAITED_TOO_LONG: events.Failed = {
     "error": events.error("deadline_exceeded", "The job waited too long in the queue.", retryable=True),
     "usage": None,
 }
+
+
+#: How a job ends that is cancelled while nobody runs it.
+CANCELLED: events.Cancelled = {"type": "cancelled", "reason": events.CANCEL_REASON, "usage": None}
 
 
 def new_ticket() -> str:

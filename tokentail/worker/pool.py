@@ -223,7 +223,8 @@ class Pool(Worker):
 
     def _start(self, claim: Claim, asked_at: float) -> None:
         attempt = self._new_attempt(claim)
-        self._solitude.begin(attempt)
+        if not self.tasks:
+            self._solitude.begin(attempt)
         self._leases.hold(attempt, since=asked_at)
         if not self.allow_pick_jobs:
             attempt.stop(Stop.HANDOFF)  # The signal came while the claim was on its way.

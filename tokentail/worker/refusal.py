@@ -17,7 +17,7 @@ def refusal(claim: Claim, remaining_seconds: float) -> Ending | None:
         return _failed("internal", "The job's request is gone from Redis.", retryable=True)
     if record.poison:
         return _failed("worker_lost", "The job took its workers down with it.", retryable=False)
-    if record.attempt == 1 and claim.now >= record.start_by:
+    if record.attempt == 1 and 0 < record.start_by <= claim.now:  # 0: queued by an older version.
         return WAITED_TOO_LONG
     if remaining_seconds <= 0:
         return _failed("deadline_exceeded", "The job waited past its deadline.", retryable=True)

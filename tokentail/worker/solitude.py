@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from tokentail.worker.attempt import Attempt
 
-#: A suspect that has run for so long, or has made its model speak, was probably no more than a neighbour:
-#: what crashes a worker for sure does it while the request is prepared. Others may then join it, so that
-#: after the death of a worker with twenty jobs nineteen of them do not wait for minutes. A crash in company
-#: condemns nobody, so being wrong costs one crash more.
-PROBATION_SECONDS = 0.25
+#: For how long a suspect keeps others out, by how often it has crashed; after that, or when its model has
+#: spoken, they may join it, so that after the death of a worker with twenty jobs nineteen do not wait for
+#: minutes. What crashes a worker for sure mostly does it while the request is prepared. A crash in company
+#: condemns nobody, so being wrong costs one crash more; who has crashed more often stays alone to its end.
+PROBATION_SECONDS = {1: 0.25, 2: 5.0}
 
 
 class Solitude:
@@ -27,15 +27,15 @@ class Solitude:
         return self._suspect is not None
 
     def begin(self, attempt: Attempt) -> None:
-        """Run this attempt alone if its job is a suspect."""
+        """Run this attempt, the only one, alone if its job is a suspect."""
         record = attempt.claim.record
         if record.crashes == 0 or record.poison:
             return
         self._suspect = attempt
-        # Who has crashed twice, the second time in company, stays alone to its end: a third time tells.
         if record.crashes == 1:
             attempt.on_first_delta = lambda: self.end(attempt)
-            asyncio.get_running_loop().call_later(PROBATION_SECONDS, self.end, attempt)
+        if record.crashes in PROBATION_SECONDS:
+            asyncio.get_running_loop().call_later(PROBATION_SECONDS[record.crashes], self.end, attempt)
 
     def end(self, attempt: Attempt) -> None:
         """The attempt is over, or past its probation."""

@@ -1,11 +1,11 @@
--- claim(worker, ticket, slots, running, probation, lease_ms, grace_ms, memory_seconds, pace_seconds,
---       record prefix, request prefix, alone prefix)
+-- claim(worker, ticket, slots, running, probation, lease_ms, first_grace_ms, second_grace_ms, verdict_ms,
+--       memory_seconds, pace_seconds, record prefix, request prefix, alone prefix)
 --   -> {now_ms, wait_ms, {job, ...}} with job = {id, fence, request or 'null', record as HGETALL}
 --
--- First returns lapsed leases to the queue, then claims, each with a new fence: one suspect, which is to
--- run alone, or else up to `slots` ripe jobs. `running`: attempts that the worker is making already; it
--- gets a suspect only when that has waited `grace_ms` for a worker that makes none. `probation`: '1' while it
--- keeps others from its suspect.
+-- First returns lapsed leases to the queue, then claims up to `slots` ripe jobs, each with a new fence. A
+-- worker that makes no attempt (`running`) gets a suspect, if there is one, and nothing else: it runs alone. A
+-- busy one gets a suspect beside others, when that has waited for an idle one for its grace; one that has
+-- crashed three times goes to idle workers only. `probation`: '1' while others are kept from a suspect.
 -- `ticket` names this claim: after a lost reply the same ticket gets the same jobs again.
 -- wait_ms: when another claim may bring something; -1 if nothing is known to come.
 --
@@ -14,45 +14,22 @@
 -- KEYS[3] leases    zset: running jobs by the ms at which their lease lapses
 -- KEYS[4] bell      list: at most one push
 -- KEYS[5] claimed   string: the worker's last productive claim, '<ticket> <job> <fence> ...'
--- KEYS[6] alone     string: the suspect that the worker runs alone, or is finding out about
+-- KEYS[6] alone     string: the suspect that the worker runs alone
 -- KEYS[7] pace      hash: at (ms), rate (jobs/s that leave the queue, decaying over pace_seconds)
 -- Also touches the records and requests of the jobs it finds, and reads `alone` of their dead owners.
 
 local worker, ticket, slots, running = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local probation, lease, memory, tau = ARGV[5] == '1', tonumber(ARGV[6]), ARGV[8], tonumber(ARGV[9])
-local grace = running > 0 and tonumber(ARGV[7]) or 0
-local records, requests, alones = ARGV[10], ARGV[11], ARGV[12]
+local probation, lease = ARGV[5] == '1', tonumber(ARGV[6])
+local graces, verdict = {tonumber(ARGV[7]), tonumber(ARGV[8])}, tonumber(ARGV[9])
+local memory, tau = ARGV[10], tonumber(ARGV[11])
+local records, requests, alones = ARGV[12], ARGV[13], ARGV[14]
+
+-- Suspects are few; beyond so many the others wait until these are taken.
+local SUSPECTS_LOOKED_AT = 20
 
 despite_full_memory()
 local now = now_ms()
-
--- Bounded, so that a mass crash does not stall Redis; what is left lapses in the next claim.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 100)) do
-  redis.call('ZREM', KEYS[3], id)
-  local record = records .. id
-  local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'created', 'lost_workers')
-  if state[1] == 'running' then
-    local blamed = redis.call('GET', alones .. state[2])
-    -- Taken for a crash until the owner says that it is alive (handback). Who ran beside a suspect is not
-    -- blamed for its crash; who crashes alone has been found out.
-    if not blamed or blamed == id then
-      redis.call('HINCRBY', record, 'crashes', 1)
-      redis.call('HSET', record, 'lapsed', state[3], 'lost_workers', (state[5] or '') .. state[2] .. ' ')
-      if blamed then
-        redis.call('HSET', record, 'poison', '1')
-      end
-    end
-    redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '')
-    -- By its creation, not by now: its followers have waited longest.
-    queue_up(KEYS[1], KEYS[2], id, record, state[4], now)
-  end
-end
-
--- Who is past its probation and not the only one is in company, and a crash says nothing of it any more.
-local alone = redis.call('GET', KEYS[6])
-if alone and not probation and (running ~= 1 or redis.call('HGET', records .. alone, 'owner') ~= worker) then
-  redis.call('DEL', KEYS[6])
-end
+return_lapsed(KEYS[1], KEYS[2], KEYS[3], records, alones, verdict, now)
 
 local jobs, claimed = {}, {ticket}
 local function answer(id, fence)
@@ -75,53 +52,93 @@ local function take(queue, id)
   answer(id, fence)
 end
 
+-- The suspect that this worker may take now, else in how many ms there may be one.
+local function fitting_suspect()
+  local found, soonest = redis.call('ZRANGE', KEYS[2], 0, SUSPECTS_LOOKED_AT - 1, 'WITHSCORES'), nil
+  for i = 1, #found, 2 do
+    local crashes = tonumber(redis.call('HGET', records .. found[i], 'crashes') or 0)
+    local grace = running == 0 and 0 or graces[crashes]
+    if grace then
+      local left = found[i + 1] + grace - now
+      if left <= 0 then return found[i], 0 end
+      soonest = math.min(soonest or left, left)
+    end
+  end
+  return nil, soonest
+end
+
+local function claim_anew()
+  -- Who is past its probation and not the only one is in company: a crash says nothing of it any more.
+  local alone = redis.call('GET', KEYS[6])
+  if alone and not probation and (running ~= 1 or redis.call('HGET', records .. alone, 'owner') ~= worker) then
+    redis.call('DEL', KEYS[6])
+  end
+  if slots == 0 then return end
+
+  local suspect = fitting_suspect()
+  if suspect then take(KEYS[2], suspect) end
+  if suspect and running == 0 then
+    redis.call('SET', KEYS[6], suspect, 'EX', memory)
+    return
+  end
+  -- Who never crashed does not wait for those who did.
+  local others = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, slots - #jobs)
+  for _, id in ipairs(others) do
+    take(KEYS[1], id)
+  end
+  if #others > 0 then
+    local pace = redis.call('HMGET', KEYS[7], 'at', 'rate')
+    local passed = math.max(0, now - (pace[1] or now)) / 1000
+    local rate = (pace[2] or 0) * math.exp(-passed / tau) + #others / tau
+    redis.call('HSET', KEYS[7], 'at', whole(now), 'rate', string.format('%.6f', rate))
+  end
+  if #jobs > 0 then
+    redis.call('DEL', KEYS[6])
+  end
+end
+
+local function claim_again(known)
+  for i = 2, #known, 2 do
+    local id, fence = known[i], known[i + 1]
+    local record = records .. id
+    local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'lapsed')
+    if state[1] == 'running' and state[2] == worker and state[3] == fence then
+      redis.call('ZADD', KEYS[3], now + lease, id)
+      answer(id, fence)
+    elseif state[4] == fence and (state[1] == 'queued' or state[1] == 'running') then
+      acquit(KEYS[1], KEYS[2], id, record, now)
+    end
+  end
+end
+
 local known = {}
 for word in (redis.call('GET', KEYS[5]) or ''):gmatch('%S+') do
   known[#known + 1] = word
 end
 if known[1] == ticket then
-  for i = 2, #known, 2 do
-    local state = redis.call('HMGET', records .. known[i], 'status', 'owner', 'fence')
-    if state[1] == 'running' and state[2] == worker and state[3] == known[i + 1] then
-      redis.call('ZADD', KEYS[3], now + lease, known[i])
-      answer(known[i], known[i + 1])
-    end
-  end
-elseif slots > 0 then
-  local suspect = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now - grace, 'LIMIT', 0, 1)[1]
-  if suspect then
-    take(KEYS[2], suspect)
-    redis.call('SET', KEYS[6], suspect, 'EX', memory)
-  else
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, slots)) do
-      take(KEYS[1], id)
-    end
-    if #jobs > 0 then
-      redis.call('DEL', KEYS[6])
-      local pace = redis.call('HMGET', KEYS[7], 'at', 'rate')
-      local passed = math.max(0, now - (pace[1] or now)) / 1000
-      local rate = (pace[2] or 0) * math.exp(-passed / tau) + #jobs / tau
-      redis.call('HSET', KEYS[7], 'at', whole(now), 'rate', string.format('%.6f', rate))
-    end
-  end
+  claim_again(known)
+else
+  claim_anew()
   if #jobs > 0 then
     redis.call('SET', KEYS[5], table.concat(claimed, ' '), 'EX', memory)
   end
 end
+running = running + #jobs
 
 local wait = -1
-local function look_at(zset, later)
-  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
-  if first[1] then
-    local from_now = math.max(0, first[2] + later - now)
-    if wait < 0 or from_now < wait then wait = from_now end
-  end
+local function sooner(ms)
+  if ms and (wait < 0 or ms < wait) then wait = math.max(0, ms) end
 end
-look_at(KEYS[1], 0)
+local function first_in(zset)
+  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  return first[1] and first[2] - now
+end
+sooner(first_in(KEYS[1]))
 -- For suspects nobody is woken: who is idle looks when their lease lapses.
 if wait == 0 and redis.call('LLEN', KEYS[4]) == 0 then
   redis.call('LPUSH', KEYS[4], '1')
 end
-look_at(KEYS[2], grace)
-look_at(KEYS[3], 0)
+local _, soonest = fitting_suspect()
+sooner(soonest)
+sooner(first_in(KEYS[3]))
 return {now, wait, jobs}

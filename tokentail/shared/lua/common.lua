@@ -31,6 +31,42 @@ local function queue_up(ready, suspects, id, record, score, now)
   end
 end
 
+-- Its owner was taken for dead, and is not: the crash was none.
+local function acquit(ready, suspects, id, record, now)
+  redis.call('HINCRBY', record, 'crashes', -1)
+  redis.call('HDEL', record, 'lapsed', 'poison')
+  if redis.call('ZREM', ready, id) + redis.call('ZREM', suspects, id) > 0 then
+    queue_up(ready, suspects, id, record, redis.call('HGET', record, 'created'), now)
+  end
+end
+
+-- A job that has crashed so often is the cause, in whatever company.
+local MOST_CRASHES = 5
+
+-- Returns lapsed leases to the queue. A job that crashed alone has been found out; of jobs that crashed
+-- together nobody knows which it was. Who is found out waits for verdict_ms before it is ended: its owner may
+-- only have been cut off, and about to say so.
+local function return_lapsed(ready, suspects, leases, records, alones, verdict_ms, now)
+  -- Bounded, so that a mass crash does not stall Redis; what is left lapses in the next call.
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', leases, id)
+    local record = records .. id
+    local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'created', 'lost_workers')
+    if state[1] == 'running' then
+      redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '',
+        'lapsed', state[3], 'lost_workers', (state[5] or '') .. state[2] .. ' ')
+      -- By its creation, not by now: its followers have waited longest.
+      local score = state[4]
+      if redis.call('HINCRBY', record, 'crashes', 1) >= MOST_CRASHES
+        or redis.call('GET', alones .. state[2]) == id then
+        redis.call('HSET', record, 'poison', '1')
+        score = now + verdict_ms
+      end
+      queue_up(ready, suspects, id, record, score, now)
+    end
+  end
+end
+
 -- Ends a queued job: the record gets the ending and a fence for it, and is marked `unlogged` until its log
 -- holds the ending too.
 local function end_in_queue(now, ready, suspects, id, record, request, status, ending, log_ttl, record_ttl)

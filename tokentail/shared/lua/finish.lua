@@ -37,8 +37,9 @@ for i = 1, 3 do
   redis.call('ZREM', KEYS[i], ARGV[1])
 end
 if poison and ARGV[4] == 'failed' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - ARGV[9])
   redis.call('ZADD', KEYS[4], now, ARGV[1])
-  request_ttl, record_ttl = ARGV[9], ARGV[9]
+  request_ttl, record_ttl = ARGV[9], whole(math.max(ARGV[8], ARGV[9]))
 end
 redis.call('PEXPIRE', KEYS[6], request_ttl)
 redis.call('PEXPIRE', KEYS[5], record_ttl)

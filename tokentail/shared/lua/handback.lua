@@ -19,11 +19,7 @@ local now = now_ms()
 local state = redis.call('HMGET', KEYS[5], 'status', 'fence', 'cancel', 'created', 'lapsed')
 if state[1] ~= 'running' or state[2] ~= ARGV[2] then
   if state[5] == ARGV[2] and (state[1] == 'queued' or state[1] == 'running') then
-    redis.call('HINCRBY', KEYS[5], 'crashes', -1)
-    redis.call('HDEL', KEYS[5], 'lapsed', 'poison')
-    if redis.call('ZREM', KEYS[1], id) + redis.call('ZREM', KEYS[2], id) > 0 then
-      queue_up(KEYS[1], KEYS[2], id, KEYS[5], state[4], now)
-    end
+    acquit(KEYS[1], KEYS[2], id, KEYS[5], now)
   end
   return 'lost'
 end
