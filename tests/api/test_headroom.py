@@ -88,3 +88,16 @@ async def test_it_looks_again_and_again_also_while_redis_is_away(
         await fill_to(redis, 0.95)
         await eventually(lambda: headroom.refusal)
         await tasks.end(looking)
+
+
+async def test_a_user_who_may_not_ask_is_no_reason_to_refuse_or_to_break(own: RedisServer) -> None:
+    # Given a user without the right to ask how full Redis is
+    async with store.client(own.url) as redis:
+        await redis.acl_setuser(
+            "blind", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-info"]
+        )
+    async with headroom_at(own.url.replace("redis://", "redis://blind:secret@")) as (headroom, _):
+        # When it is looked
+        await headroom.look()
+        # Then jobs are accepted
+        headroom.check()

@@ -5,7 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from given import TENANT, attempt, completed, delta, enqueued, failed, running, whole_log, written
+from given import (
+    TENANT,
+    attempt,
+    completed,
+    delta,
+    enqueued,
+    failed,
+    read,
+    redis_ms,
+    running,
+    whole_log,
+    written,
+)
 from redis.asyncio import Redis
 
 from tokentail.shared import endings, keys
@@ -130,3 +142,19 @@ async def test_the_fold_of_a_log_knows_how_far_it_read(logs: Logs, redis: Redis,
     await written(redis, record.id, 5, attempt(), delta("Hi"))
     fold, cursor = await endings.folded(logs, record.id)
     assert (cursor, fold.result()["content"]) == (Cursor(5, 1), "Hi")
+
+
+async def test_an_ending_goes_behind_an_attempt_that_a_failover_has_forgotten(
+    queue: Queue, logs: Logs, redis: Redis
+) -> None:
+    # Given a queued job whose log holds an attempt under a fence that its record does not know of
+    record = await enqueued(queue)
+    future = await redis_ms(redis) + 1_000_000
+    await written(redis, record.id, future, attempt(), delta("Hi"))
+    # When it is cancelled
+    await queue.cancel(TENANT, record.id)
+    ended = await endings.settled(queue, logs, await queue.get(TENANT, record.id))
+    # Then log and record end, at the same place
+    entries = await read(logs, record.id)
+    assert entries[-1].is_ending
+    assert (ended.status, ended.unlogged, ended.cursor) == ("cancelled", False, entries[-1].cursor)

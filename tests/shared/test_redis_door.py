@@ -54,6 +54,8 @@ from tokentail.stack.redis_server import RedisServer
         ResponseError("Command # 1 (LPUSH a b) of pipeline caused error: MISCONF Errors writing"),
         ResponseError("Command # 1 (LPUSH a b) of pipeline caused error: ('MISCONF Errors writing',)"),
         ResponseError('Command # 2 (SET a b) of pipeline caused error: ("MISCONF Can\'t write",)'),
+        # The driver, of a connection that was ended before it could send.
+        AttributeError("'NoneType' object has no attribute 'writelines'"),
         # Somebody is changing the password, here or there.
         AuthenticationError("wrong password"),
     ],
@@ -94,6 +96,7 @@ def test_a_connection_that_uvloop_has_closed_between_two_sends_is_away() -> None
     "error",
     [
         RuntimeError("a bug"),
+        AttributeError("'NoneType' object has no attribute 'job'"),
         ResponseError("WRONGTYPE Operation"),
         ResponseError("Error running script (call to f_0): @user_script:1: WRONGTYPE Operation"),
         ValueError("a bug"),

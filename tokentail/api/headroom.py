@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from tokentail.shared import redis as store
 from tokentail.shared.data_plane import DataPlane
@@ -30,6 +31,7 @@ class Headroom:
         self._plane = plane
         #: Why no job may be accepted now.
         self.refusal: str | None = None
+        self._is_blind = False
 
     def check(self) -> None:
         """Raises NoRoom if no job may be accepted now."""
@@ -44,15 +46,27 @@ class Headroom:
 
     async def look(self) -> None:
         """Ask every server once."""
-        refusal = None
         try:
-            for redis in (self._redis, *await self._plane.primaries()):
-                refusal = refusal or _refusal(await store.memory(redis))
+            servers = [self._redis, *await self._plane.primaries()]
         except StoreUnavailable:
             return  # A Redis that does not answer takes no jobs anyway.
+        refusals = [await self._refusal_of(redis) for redis in servers]
+        refusal = next(filter(None, refusals), None)
         if refusal != self.refusal:
             logger.warning("jobs are refused" if refusal else "jobs are accepted again", reason=refusal)
         self.refusal = refusal
+
+    async def _refusal_of(self, redis: Redis) -> str | None:
+        try:
+            return _refusal(await store.memory(redis))
+        except StoreUnavailable:
+            return None  # It refuses jobs by itself, as long as it is away.
+        except ResponseError as error:
+            # A user who may not ask: then nobody can tell.
+            if not self._is_blind:
+                self._is_blind = True
+                logger.warning("how full Redis is can't be known", reason=str(error))
+            return None
 
 
 def _refusal(memory: dict[str, Any]) -> str | None:

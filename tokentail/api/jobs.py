@@ -99,6 +99,9 @@ async def delete(request: Request, job_id: str) -> Response:
     record = await _cancel(context, job_id)
     if not record.has_ended:
         await _ending(context, job_id, DELETE_WAIT_SECONDS)
+    # The log before, so that it is gone whatever happens between the two, for then nobody finds it any more;
+    # and after, for a worker may have written until it was told.
+    await context.logs.delete(job_id)
     await context.queue.delete(TENANT, job_id)
     await context.logs.delete(job_id)
     return Response(status_code=204)

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from tokentail.shared.errors import (
     IdempotencyConflict,
     JobNotFound,
-    LogCut,
     MalformedCursor,
     NoRoom,
     QueueFull,
@@ -32,7 +31,6 @@ _KNOWN: dict[type[TokentailError], tuple[int, str]] = {
     QueueFull: (503, "queue_full"),
     NoRoom: (503, "unavailable"),
     StoreUnavailable: (503, "unavailable"),
-    LogCut: (503, "unavailable"),
 }
 
 
@@ -59,7 +57,7 @@ class Problem(Exception):
 
 def problem_of(error: TokentailError) -> Problem:
     """The refusal that stands for one of our errors."""
-    status, code = _KNOWN[type(error)]
+    status, code = next(_KNOWN[kind] for kind in type(error).__mro__ if kind in _KNOWN)
     problem = Problem(status, code, str(error))
     if isinstance(error, QueueFull):
         problem.headers["Retry-After"] = str(error.retry_after_seconds)

@@ -158,7 +158,7 @@ class Cluster(DataPlane):
             raise StoreUnavailable(f"Nobody holds {self._map.uncovered} of the cluster's {SLOTS} slots.")
         for node in sorted(self._map.primaries | self._map.replicas):
             try:
-                await store.check(self.client(node))
+                await store.check(self.client(node), of_cluster=True)
             except ConfigError as error:
                 raise ConfigError(f"Node {node} of the cluster: {error}") from None
             except StoreUnavailable as error:

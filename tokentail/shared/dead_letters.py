@@ -81,8 +81,8 @@ class DeadLetters:
     async def purge(self, job_id: str) -> None:
         """Delete the job with all that is stored of it. Raises JobNotFound."""
         letter = await self.get(job_id)
+        await self._logs.delete(job_id)  # First: without the record nobody finds it any more.
         await self._queue.delete(letter.record.tenant, job_id)
-        await self._logs.delete(job_id)
 
     async def _forget(self, job_id: str) -> None:
         with store.away_is_unavailable():

@@ -25,11 +25,19 @@ async def settled(queue: Queue, logs: Logs, record: Record) -> Record:
     if not record.unlogged or record.ending is None or record.cursor is None:
         return record
     ending = Entry(record.cursor, events.encode(record.ending))
-    there = await logs.append(record.id, ending.cursor, ending.raw, ttl_seconds=queue.log_ttl_seconds)
-    there = there or ending
+    there = await _appended(queue, logs, record.id, ending)
+    if not there.is_ending:
+        # A fence that the record's Redis has forgotten, in a failover: the ending goes behind it.
+        ending = Entry(Cursor(there.cursor.fence + 1, 0), ending.raw)
+        there = await _appended(queue, logs, record.id, ending)
     if there.is_ending:
         await record_ending(queue, logs, record.id, record.fence, there)
     return await queue.get(record.tenant, record.id)
+
+
+async def _appended(queue: Queue, logs: Logs, job_id: str, ending: Entry) -> Entry:
+    there = await logs.append(job_id, ending.cursor, ending.raw, ttl_seconds=queue.log_ttl_seconds)
+    return there or ending
 
 
 async def record_ending(queue: Queue, logs: Logs, job_id: str, fence: int, ending: Entry) -> None:

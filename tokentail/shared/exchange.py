@@ -13,9 +13,13 @@ Command = tuple[Any, ...]
 
 
 async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
-    """The reply to each command. A refusal is a reply; raises what means that there will be no more."""
+    """The reply to each command. A refusal is a reply; raises what means that there will be no more, also
+    when the connection is not open: to open it again is the caller's, who has to know."""
     if not commands:
         return []
+    if not connection.is_connected:
+        # The driver would connect again in silence, perhaps to another primary, which was asked nothing yet.
+        raise ConnectionError("The connection was ended.")
     await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
     return [await _reply(connection) for _ in commands]
 

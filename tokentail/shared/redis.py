@@ -129,6 +129,11 @@ def away_is_unavailable() -> Iterator[None]:
         if "handler is closed" not in str(error):
             raise
         raise StoreUnavailable(_SENTENCE) from error
+    except AttributeError as error:
+        # The driver's way to say that it was ended, by whoever watches the sentinels, before it could send.
+        if "writelines" not in str(error):
+            raise
+        raise StoreUnavailable(_SENTENCE) from error
     except ResponseError as error:
         if _CANT_NOW.match(str(error)):
             raise StoreUnavailable(_SENTENCE) from error
@@ -156,7 +161,7 @@ async def memory(redis: Redis) -> dict[str, Any]:
 OLDEST_VERSION = (6, 2)
 
 
-async def check(redis: Redis) -> None:
+async def check(redis: Redis, *, of_cluster: bool = False) -> None:
     """Refuse a server that can't keep our promises. Raises ConfigError with one sentence, and
     StoreUnavailable when it does not answer."""
     try:
@@ -169,6 +174,8 @@ async def check(redis: Redis) -> None:
     except ResponseError as error:
         # A database that it does not have, or a user who may not ask.
         raise ConfigError(f"Redis can't be used: {str(error).rstrip('.')}.") from None
+    if int(info.get("cluster_enabled", 0)) and not of_cluster:
+        raise ConfigError("Redis is a node of a cluster; name that as redis+cluster://host:port,host:port.")
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
         raise ConfigError(f"Redis {version} is too old; tokentail needs 6.2 or later.")

@@ -76,7 +76,10 @@ class Sentinel:
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise answer
-        return Opinion.parse(*answers)
+        try:
+            return Opinion.parse(*answers)
+        except (TypeError, KeyError, ValueError):
+            raise NoPrimary("A sentinel of Redis is just forgetting its primary.") from None
 
     async def _answer(self) -> Any:
         try:

@@ -150,7 +150,7 @@ def _live(client: Any, settings: Settings) -> list[str]:
 
 
 def _queue(client: Any, settings: Settings) -> Finding:
-    queued, running = client.zcard(keys.READY), client.zcard(keys.LEASES)
+    queued, running = client.zcard(keys.READY) + client.zcard(keys.SUSPECTS), client.zcard(keys.LEASES)
     found = f"{queued} queued, {running} running"
     if queued >= settings.max_queue:
         return Finding(
