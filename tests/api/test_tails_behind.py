@@ -131,6 +131,34 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
     assert b'"content":"c"' in said
 
 
+async def test_the_first_answer_of_all_answers_nobody_who_came_while_it_was_on_its_way(
+    tails: Tails, redis: Redis, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the first read of a log, and somebody who comes while its answer is on its way
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    tails.follow(job_id, START, _no_abort)
+    (reader,) = tails._readers
+    ask, came = reader._ask, []
+
+    async def ask_then_let_somebody_come(*question, **options):
+        answer = await ask(*question, **options)
+        if not came:
+            # And who has seen a newer entry elsewhere
+            await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta"}'}, id=f"{FENCE}-2")
+            follower = tails.follow(job_id, Cursor(FENCE, 2), _no_abort)
+            came.append((follower, asyncio.create_task(follower.next())))
+        return answer
+
+    monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
+    async with reading(tails):
+        await eventually(lambda: came and came[0][0].tail.is_loaded)
+        await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta","content":"c"}'}, id=f"{FENCE}-3")
+        said = await soon(came[0][1])
+    # Then it is not told to forget that
+    assert b"event: reset" not in said
+    assert b'"content":"c"' in said
+
+
 async def test_a_log_that_was_empty_when_last_read_is_looked_at_again_before_it_is_called_gone(
     tails: Tails, redis: Redis, job_id: str
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from attempting import shop
 from given import attempt, claimed, written
 from scripted import FINISH, ScriptedGeneration, types
+from writing import FENCE, expected, say
 
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.worker.attempt import Stop
@@ -140,3 +141,45 @@ async def test_after_a_claim_that_a_failover_has_forgotten_the_next_one_stands_a
         assert heir.claim.fence > ahead
         await heir.run()
         assert (await at.record(heir)).status == "completed"
+
+
+async def test_a_log_that_is_deleted_after_its_end_does_not_come_back_with_a_reconnection(
+    redis_url: str,
+) -> None:
+    async with shop(redis_url, ["Hi", FINISH]) as at:
+        # Given a job that has ended and was deleted
+        ended = await at.claimed()
+        await ended.run()
+        await at.desk.logs.delete(ended.claim.job_id)
+        # When its worker loses its connection, and goes on with another job
+        await at.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        other = await at.claimed()
+        await other.run()
+        # Then nothing of it is written again
+        assert types(await at.log(other)) == ["attempt", "Hi", "completed"]
+        assert await at.log(ended) == []
+
+
+async def test_a_log_that_is_being_deleted_does_not_come_back_with_a_reconnection(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop(redis_url, ["Hi", asyncio.Event()]) as at:
+        deleted, other = await at.claimed(), await at.desk.begin()
+        delete = at.desk.logs.delete
+
+        async def delete_and_reconnect(job_id: str) -> None:
+            await delete(job_id)
+            await at.redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            say(other, "x")
+            await other.flushed()
+
+        monkeypatch.setattr(at.desk.logs, "delete", delete_and_reconnect)
+        # Given a running job that is deleted
+        run = at.start(deleted)
+        await at.until_said(deleted, 1)
+        deleted.stop(Stop.GONE)
+        # When its worker loses its connection while it removes the log
+        assert await run is Stop.GONE
+        # Then that stays removed
+        assert await at.desk.log(other) == expected(FENCE, "x")
+        assert await at.log(deleted) == []

@@ -26,7 +26,7 @@ from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
 from tokentail.worker.attempt import Stop
-from tokentail.worker.heartbeat import Heartbeat
+from tokentail.worker.heartbeat import RENEWALS_PER_LEASE, Heartbeat
 from tokentail.worker.leases import Leases
 from tokentail.worker.standing import trusted_seconds
 
@@ -41,6 +41,8 @@ class ScriptedQueue:
         self.asked: list[tuple[float, list[tuple[str, int]], float]] = []
         self.answered_at = 0.0
         self.silent = False
+        #: How long each answer takes.
+        self.seconds = 0.0
         #: Set by a test to end a silence from the loop that waits.
         self.answers = asyncio.Event()
         self.failure: Exception | None = None
@@ -54,6 +56,7 @@ class ScriptedQueue:
             raise self.failure
         if self.silent:
             await self.answers.wait()
+        await asyncio.sleep(self.seconds)
         self.answered_at = asked_at
         return [Held.HELD] * len(held)
 
@@ -184,6 +187,20 @@ async def test_an_attempt_is_stopped_before_its_lease_ends_when_redis(how: str) 
         else:
             queue.failure = StoreUnavailable("It is away.")
         # Then it is stopped while its lease still lasts, by the worker's own clock
+        await eventually(lambda: attempt.stops)
+        assert_told_in_time(queue, attempt)
+
+
+async def test_a_renewal_that_is_answered_late_makes_no_lease_longer() -> None:
+    # Given a lease that was renewed, by an answer that took nearly as long as one may
+    queue = ScriptedQueue()
+    queue.seconds = 0.9 * LEASE_SECONDS / RENEWALS_PER_LEASE
+    leases = scripted_leases(queue)
+    attempt = hold(leases, claim())
+    async with kept(leases):
+        await eventually(lambda: queue.answered_at)
+        # When Redis is away; Then the attempt is stopped while the lease lasts that Redis has counted
+        queue.failure = StoreUnavailable("It is away.")
         await eventually(lambda: attempt.stops)
         assert_told_in_time(queue, attempt)
 

@@ -243,7 +243,10 @@ async def test_a_draining_pool_lets_running_jobs_end(redis_url: str) -> None:
         at.signal()
         # Then it claims nothing more
         other = await enqueued(at.queue)
+        for _ in range(20):
+            await at.redis.ping()
         assert not at.done.done()
+        assert not at.shop.models.generations[0].closed
         go_on.set()
         await at.over()
         assert await at.status(record.id) == Status.COMPLETED
