@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from following import Client, tails_at
-from given import TENANT, clock_passes, enqueued, eventually, read
+from given import PATIENCE_SECONDS, TENANT, clock_passes, enqueued, eventually, read
 from redis.asyncio import Redis
 
 from tokentail.api import overdue as overdue_module
@@ -35,7 +35,8 @@ async def test_its_followers_see_the_ending(
         # When the queue is looked through
         await Overdue(impatient, logs).look()
         # Then the follower is told, and the stream ends
-        await client.task
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await client.task
         assert b'"code":"deadline_exceeded"' in client.raw
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from signal import Signals
@@ -66,7 +66,9 @@ class Work:
 
 
 @asynccontextmanager
-async def work(url: str, *scripts: list[Any], **settings: Any) -> AsyncIterator[Work]:
+async def work(
+    url: str, *scripts: list[Any], helpers: Iterable[Coroutine[Any, Any, None]] = (), **settings: Any
+) -> AsyncIterator[Work]:
     settings = {"drain_seconds": 20, **settings}
     async with shop(url, *scripts, **settings) as at, store.client(url) as listening:
         ready: list[str] = []
@@ -75,7 +77,7 @@ async def work(url: str, *scripts: list[Any], **settings: Any) -> AsyncIterator[
             listening=listening,
             queue=at.queue,
             new_attempt=at.attempt,
-            helpers=[],
+            helpers=helpers,
             settings=at.settings,
             on_ready=ready.append,
         )

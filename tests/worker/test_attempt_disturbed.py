@@ -183,3 +183,15 @@ async def test_a_log_that_is_being_deleted_does_not_come_back_with_a_reconnectio
         # Then that stays removed
         assert await at.desk.log(other) == expected(FENCE, "x")
         assert await at.log(deleted) == []
+
+
+async def test_what_can_not_be_written_is_in_no_result(redis_url: str) -> None:
+    # Given a model that says something which is no text
+    async with shop(redis_url, ["Hi", "\ud800", FINISH]) as at:
+        attempt = await at.claimed()
+        await attempt.run()
+        # Then the job fails, and log and record agree on what was said
+        assert types(await at.log(attempt)) == ["attempt", "Hi", "failed"]
+        record = await at.record(attempt)
+        assert record.result is not None
+        assert (record.status, record.result["content"]) == ("failed", "Hi")

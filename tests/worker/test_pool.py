@@ -232,6 +232,21 @@ async def test_an_attempt_that_breaks_down_costs_the_pool_nothing(
         await at.has(first.id, "completed")
 
 
+async def test_a_helper_that_breaks_ends_the_worker_with_what_broke_it(redis_url: str) -> None:
+    breaks = asyncio.Event()
+
+    async def helper() -> None:
+        await breaks.wait()
+        raise LookupError("a bug")
+
+    async with work(redis_url, [FINISH], helpers=[helper()]) as at:
+        breaks.set()
+        # Then its supervisor can start it anew
+        async with asyncio.timeout(20):
+            with pytest.raises(LookupError, match="a bug"):
+                await at.done
+
+
 # Draining
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from given import enqueued, eventually, lapse
 from pool_at_work import Work, work
-from scripted import FINISH
+from scripted import FINISH, ScriptedGeneration
 
 from tokentail.shared import keys
 from tokentail.shared import queue as queue_module
@@ -113,6 +114,37 @@ async def test_a_busy_worker_leaves_a_suspect_to_an_idle_one(
         assert await at.status(bad) == "queued"
         (claim,) = (await at.queue.claim("idle", 1)).jobs
         assert claim.job_id == bad
+
+
+async def test_a_job_that_comes_back_to_who_lost_it_takes_a_slot_of_its_own(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "LOOK_SECONDS", 0.01)
+    leave = asyncio.Event()
+
+    class Slow(ScriptedGeneration):
+        async def _run(self, script: list[Any]) -> AsyncGenerator[Any]:
+            try:
+                async for item in super()._run(script):
+                    yield item
+            finally:
+                await leave.wait()
+
+    async with work(redis_url, [], concurrency=2) as at:
+        at.shop.models.chat = lambda *_, **__: Slow(["Hi", asyncio.Event()])  # type: ignore[method-assign]
+        # Given a worker that lost a job, whose provider takes its time to be left, and that gets it again
+        back = await enqueued(at.queue)
+        await at.saying(back.id)
+        await lapse(at.redis, back.id)
+        await eventually(lambda: len(at.pool.tasks) == 2)
+        # When another job comes
+        other = await enqueued(at.queue)
+        await looked(at, monkeypatch)
+        await eventually(lambda: not at.pool._solitude.holds)
+        await looked(at, monkeypatch)
+        # Then there is no slot for it
+        assert await at.status(other.id) == "queued"
+        leave.set()
 
 
 async def looked(at: Work, monkeypatch: pytest.MonkeyPatch) -> None:
