@@ -88,8 +88,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=_seeds, default=_seeds("1-5"), help="as in 7 or 1-20 or 1,4,9-12")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a schedule (20)")
     parser.add_argument("--intensity", type=float, default=1.0, help="times the usual jobs and faults (1)")
-    parser.add_argument("--workers", type=int, default=2, help="worker processes (2)")
-    parser.add_argument("--apis", type=int, default=2, help="API processes (2)")
+    parser.add_argument("--workers", type=_at_least_one, default=2, help="worker processes (2)")
+    parser.add_argument("--apis", type=_at_least_one, default=2, help="API processes (2)")
     parser.add_argument(
         "--faults",
         type=_kinds,
@@ -106,8 +106,16 @@ def _seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
+            raise argparse.ArgumentTypeError("write seeds as in 7 or 1-20 or 1,4,9-12")
         seeds += range(int(first), int(last or first) + 1)
     return seeds
+
+
+def _at_least_one(text: str) -> int:
+    if not (text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
 
 
 def _kinds(text: str) -> tuple[str, ...]:

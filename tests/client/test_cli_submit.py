@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from client_commands import LOG, PATIENCE_SECONDS, TOKENTAIL, Run, answer_in_full, start
-from scripted_logs import EVENTS, FENCE, attempt, cancelled, completed, delta, failed, logged
-from scripted_server import ScriptedServer, problem, stream
+from scripted_logs import EVENTS, FENCE, attempt, cancelled, completed, delta, failed, job, logged
+from scripted_server import ScriptedServer, problem, reply, stream
 
 
 def test_submit_prints_the_text_alone_on_stdout(run: Run) -> None:
@@ -43,6 +43,16 @@ def test_submit_reads_the_prompt_from_a_pipe(run: Run, server: ScriptedServer, a
 
     (request,) = server.asked("POST", "/v1/jobs")
     assert request.json["messages"] == [{"role": "user", "content": "Tell me\na story"}]
+
+
+def test_submit_says_so_while_it_waits_for_a_full_queue(run: Run, server: ScriptedServer) -> None:
+    full = problem(503, "queue_full", "The queue is full; try again later.", headers={"retry_after": "0"})
+    server.on("POST", "/v1/jobs", full, reply(202, job()))
+
+    ran = run("submit", "Hi", "--detach")
+
+    assert (ran.returncode, ran.stdout) == (0, "job_1\n")
+    assert "The queue is full; try again later. Trying again in" in ran.stderr
 
 
 def test_submit_without_a_prompt_is_a_usage_error(run: Run) -> None:

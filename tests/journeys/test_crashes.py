@@ -178,10 +178,12 @@ async def test_a_job_that_takes_down_two_workers_ends_as_failed(install, client_
         await wire.until_delta_of(job_id, attempt)
         (await owner(installation, job_id)).process.kill()
     # When a third worker finds it
-    await asyncio.to_thread(installation.start_worker)
-    # Then it is not run again but ended
+    third = await asyncio.to_thread(installation.start_worker)
+    # Then it is not run again but ended, and the operator can read why
     job = await wire.ended(job_id)
     assert job["error"]["code"] == "worker_lost"
+    await asyncio.to_thread(third.wait_for, job_id + ".*dead letter")
+    await asyncio.to_thread(third.wait_for, "failed: worker_lost")
     assert (await wire.follow(job_id)).endings == ["failed"]
     assert (await wire.stats())["started"] == 2
 

@@ -43,7 +43,7 @@ def test_a_healthy_redis_gets_ok_throughout(redis_url: str, store: Any) -> None:
 
     assert {finding.verdict for finding in findings.values()} == {Verdict.OK}
     assert {
-        *("redis version", "redis memory policy", "redis role", "redis persistence"),
+        *("redis version", "redis memory policy", "redis memory", "redis role", "redis persistence"),
         *("redis round trip", "redis clock", "workers", "queue", "models"),
     } == findings.keys()
 
@@ -56,6 +56,21 @@ def test_a_redis_that_evicts_is_broken(redis_url: str, store: Any) -> None:
         store.config_set("maxmemory-policy", "noeviction")
 
     assert (finding.verdict, finding.found) == (Verdict.FAIL, "allkeys-lru")
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.5, Verdict.OK), (0.85, Verdict.WARN), (0.95, Verdict.FAIL)]
+)
+def test_a_redis_that_fills_is_told_before_jobs_are_refused(
+    redis_url: str, store: Any, share: float, verdict: Verdict
+) -> None:
+    store.config_set("maxmemory", int(store.info("memory")["used_memory"] / share))
+    try:
+        finding = look(redis_url)["redis memory"]
+    finally:
+        store.config_set("maxmemory", 0)
+
+    assert finding.verdict == verdict
 
 
 def test_a_redis_that_refuses_us_is_not_said_to_be_silent(redis_url: str) -> None:

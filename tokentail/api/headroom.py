@@ -15,10 +15,6 @@ from tokentail.shared.errors import NoRoom, StoreUnavailable
 
 logger = structlog.get_logger()
 
-#: Share of `maxmemory` from which on no job is accepted. The rest is for those that run: a job takes some
-#: 5 KB and 45 B per token, so a tenth of a gigabyte is room for two million tokens.
-FULL_SHARE = 0.9
-
 #: How often Redis is asked. Memory grows by what workers write, which fills no tenth of it in a second.
 LOOK_SECONDS = 1.0
 
@@ -74,6 +70,6 @@ def _refusal(memory: dict[str, Any]) -> str | None:
     if policy != "noeviction":
         return f"Redis evicts keys (maxmemory-policy is {policy}), which would lose jobs."
     used, most = int(memory.get("used_memory", 0)), int(memory.get("maxmemory", 0))
-    if most and used >= most * FULL_SHARE:
+    if most and used >= most * store.FULL_SHARE:
         return "Redis is nearly out of memory; try again later."
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -35,7 +34,6 @@ def follow(client: Client, job_id: str, after: str | None, *, as_json: bool, url
     """
     from tokentail.client import ServerUnreachable  # noqa: PLC0415 - see `jobs.connected`
 
-    _tell_of_reconnects()
     shown = _Shown(after)
     try:
         if as_json:
@@ -101,12 +99,3 @@ def _how_to_go_on(job_id: str, shown: _Shown, url: str | None) -> str:
     if url and url != os.environ.get("TOKENTAIL_URL"):
         command += ["--url", url]
     return f"Follow it again: {shlex.join(command)}"
-
-
-def _tell_of_reconnects() -> None:
-    # The client says there when it waits to connect again; a person who sees the text stop wants to know.
-    logger = logging.getLogger("tokentail.client")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("tokentail: %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)

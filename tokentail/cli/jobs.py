@@ -6,6 +6,7 @@ reached), 2 when the command line or an address is wrong, 3 when the job was can
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -176,6 +177,7 @@ def connected(url: str | None, key: str | None) -> Iterator[Client]:
 
     from tokentail.client import Client, ConnectionLost, ServerUnreachable  # noqa: PLC0415
 
+    _tell_of_waits()
     with Client(url, key) as client:
         try:
             yield client
@@ -185,6 +187,15 @@ def connected(url: str | None, key: str | None) -> Iterator[Client]:
             raise TokentailError("The command line is not UTF-8 text.") from None
         except ServerUnreachable as error:
             raise TokentailError(f"{error} Start one with: tokentail up") from error
+
+
+def _tell_of_waits() -> None:
+    # The client says there when it waits to ask again; a person who sees nothing happen wants to know.
+    logger = logging.getLogger("tokentail.client")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("tokentail: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _prompt(given: str | None) -> str:

@@ -151,6 +151,11 @@ async def until_available(deed: Callable[[], Awaitable[_T]]) -> _T:
             pause = min(pause * 2, AWAY_LIMIT_SECONDS)
 
 
+#: Share of `maxmemory` from which on no job is accepted. The rest is for those that run: a job takes some
+#: 5 KB and 45 B per token, so a tenth of a gigabyte is room for two million tokens.
+FULL_SHARE = 0.9
+
+
 async def memory(redis: Redis) -> dict[str, Any]:
     """What INFO says of a server's memory. Raises StoreUnavailable."""
     with away_is_unavailable():

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tokentail.shared.redis import OLDEST_VERSION
+from tokentail.shared.redis import FULL_SHARE, OLDEST_VERSION
 from tokentail.stack.finding import Finding, Verdict
 
 PINGS = 21
 #: A token costs two trips, writing and reading; beyond this a reader begins to see them.
 SLOW_PING_MS = 5.0
+#: Share of `maxmemory` from which on an operator wants to know.
+FILLING_SHARE = 0.8
 #: Redis's clock decides everything; a difference only makes our logs hard to read beside its.
 CLOCK_SECONDS = 1.0
 
@@ -21,6 +23,7 @@ def look(name: str, client: Any, info: Mapping[str, Any]) -> Iterator[Finding]:
     """The findings on one server."""
     yield _version(name, info)
     yield _policy(name, info)
+    yield _memory(name, info)
     yield _role(name, info)
     yield _persistence(name, info)
     yield _latency(name, client)
@@ -44,8 +47,27 @@ def _policy(name: str, info: Mapping[str, Any]) -> Finding:
     return Finding(f"{name} memory policy", Verdict.FAIL, policy, advice)
 
 
+def _memory(name: str, info: Mapping[str, Any]) -> Finding:
+    used, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
+    if not most:
+        return Finding(f"{name} memory", Verdict.OK, "no limit")
+    found = f"{used / most:.0%} of {most / 2**20:.0f} MB used"
+    if used >= most * FULL_SHARE:
+        return Finding(f"{name} memory", Verdict.FAIL, found, "No job is accepted: raise maxmemory.")
+    if used >= most * FILLING_SHARE:
+        advice = f"From {FULL_SHARE:.0%} on no job is accepted: raise maxmemory, or keep logs for less long."
+        return Finding(f"{name} memory", Verdict.WARN, found, advice)
+    return Finding(f"{name} memory", Verdict.OK, found)
+
+
 def _role(name: str, info: Mapping[str, Any]) -> Finding:
     role = str(info.get("role", "unknown"))
+    if info.get("redis_mode") == "sentinel":
+        advice = "Name it as redis+sentinel://host:port/<primary's name>."
+        return Finding(f"{name} role", Verdict.FAIL, "sentinel", advice)
+    if info.get("cluster_enabled"):
+        advice = "Logs may live there: name it as redis+cluster://host:port,host:port."
+        return Finding(f"{name} role", Verdict.FAIL, "node of a cluster", advice)
     if role == "master":
         return Finding(f"{name} role", Verdict.OK, "primary")
     return Finding(f"{name} role", Verdict.FAIL, role, "It is a replica: point tokentail at the primary.")

@@ -145,6 +145,9 @@ class Attempt:
 
     async def _generate(self) -> Ending | Retry | Stop:
         if (ending := refusal(self.claim, self._limits.remaining_seconds())) is not None:
+            record = self.claim.record
+            if record.poison:
+                logger.warning("dead letter", job=record.id, crashes=record.crashes, lost=record.lost_workers)
             return ending
         if self._stopped is not None:
             return self._stopped

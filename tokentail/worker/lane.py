@@ -129,8 +129,10 @@ class Lane:
     def _next_batch(self) -> list[Run]:
         batch, room = [], BATCH
         for writer in list(self._dirty):
+            if writer.unsure and not writer.lost and writer in self.writers:
+                continue  # In doubt since we asked about others: it is asked about first, the next time.
             del self._dirty[writer]
-            waiting = 0 if writer.lost or writer.unsure else len(writer.entries) - writer.acked
+            waiting = 0 if writer.lost else len(writer.entries) - writer.acked
             if count := min(waiting, room):
                 batch.append(Run(writer, writer.acked, count))
                 room -= count

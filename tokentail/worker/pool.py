@@ -299,5 +299,6 @@ class Pool(Worker):
 def _word(outcome: Any) -> str:
     """What is logged of an outcome: never its content."""
     if isinstance(outcome, dict):
-        return str(outcome["type"])
+        code = outcome.get("error", {}).get("code")
+        return f"{outcome['type']}: {code}" if code else str(outcome["type"])
     return outcome.value if isinstance(outcome, Stop) else "retry"
