@@ -37,7 +37,7 @@ DRAIN_SECONDS = 2.5
 SHORT = Scenario("short-lived", "counted?tokens=6&pace_ms=120")
 #: Six seconds: whoever has begun one when it is told to stop hands most of them over.
 LONG = Scenario("long-lived", "counted?tokens=16&pace_ms=400")
-#: At a time. One worker has to have room for all while the other is being replaced.
+#: Whenever a process is told to stop. One worker has to have room for all while the other is being replaced.
 SHORT_AT_ONCE, LONG_AT_ONCE = 10, 90
 
 SETTINGS = {
@@ -65,7 +65,8 @@ class Deploys:
         self._urls: list[str] = []
         self._workers: list[Running] = []
         self._asked: dict[str, dict[str, object]] = {}
-        self._over = False
+        self._clients: list[asyncio.Task[None]] = []
+        self._long: list[asyncio.Task[None]] = []
 
     def of(self, scenario: Scenario) -> list[Job]:
         """The jobs of this kind."""
@@ -76,23 +77,45 @@ class Deploys:
         await self._start()
         edge = Edge(self._urls, self.history.oddities)
         redis = Redis.from_url(self._installation.redis.url)
-        models = [SHORT] * SHORT_AT_ONCE + [LONG] * LONG_AT_ONCE
-        clients = [asyncio.create_task(self._client(edge, n, model)) for n, model in enumerate(models)]
         keeping = asyncio.create_task(self._keep_ledger())
         try:
-            await eventually(lambda: _runs(redis, len(models)))
             for _ in range(ROLLS):
-                await self._roll()
-            self._over = True
-            await asyncio.gather(*clients)
+                for index in range(PROCESSES):
+                    await self._step(edge, index)
+            await asyncio.gather(*self._clients)
             keeping.cancel()
             await observer.collect(redis, edge, self.history)
             self.history.provider = await self._ledger()
         finally:
-            for task in (*clients, keeping):
+            for task in (*self._clients, keeping):
                 task.cancel()
             await edge.aclose()
             await redis.aclose()
+
+    async def _step(self, edge: Edge, index: int) -> None:
+        """With a hundred generations running, replace one worker and one API."""
+        self._long = [task for task in self._long if not task.done()]
+        self._long += self._begin(edge, LONG, LONG_AT_ONCE - len(self._long))
+        self._begin(edge, SHORT, SHORT_AT_ONCE)
+        await eventually(self._all_begun)
+        replacing = asyncio.gather(self._replace_worker(index), self._replace_api(index))
+        # Who comes just now meets an API that is going, and a worker that must not begin it.
+        self._begin(edge, SHORT, SHORT_AT_ONCE)
+        await replacing
+
+    def _all_begun(self) -> bool:
+        for task in self._clients:
+            if task.done():
+                task.result()
+        return len(self.history.jobs) == len(self._clients) and all(
+            map(_has_begun, self.history.jobs.values())
+        )
+
+    def _begin(self, edge: Edge, scenario: Scenario, count: int) -> list[asyncio.Task[None]]:
+        """So many clients more, each with one job."""
+        begun = [asyncio.create_task(self._client(edge, scenario)) for _ in range(count)]
+        self._clients += begun
+        return begun
 
     async def _start(self) -> None:
         installation = self._installation
@@ -104,16 +127,15 @@ class Deploys:
             )
             self._urls.append(installation.url)
 
-    async def _client(self, edge: Edge, number: int, scenario: Scenario) -> None:
-        """Submit and follow one job after the other, for as long as there are deploys."""
-        turn = 0
-        while not self._over:
-            name = f"{number}-{turn}"
-            submission = Submission(name, number * 10_000 + turn, scenario.alias, "restart", name)
-            self.history.submissions.append(submission)
-            job = self.history.jobs.setdefault(job_id := await self._submit(edge, submission), Job(job_id))
-            await Stream(edge, job, submission, Following(after=0)).follow(f"follower of {name}", number)
-            turn += 1
+    async def _client(self, edge: Edge, scenario: Scenario) -> None:
+        """Submit a job and follow it to its end."""
+        number = len(self.history.submissions)
+        name = f"client-{number}"
+        submission = Submission(name, number, scenario.alias, "restart", name)
+        self.history.submissions.append(submission)
+        job_id = await self._submit(edge, submission)
+        job = self.history.jobs[job_id] = Job(job_id)
+        await Stream(edge, job, submission, Following(after=0)).follow(f"follower of {name}", number)
 
     async def _submit(self, edge: Edge, submission: Submission) -> str:
         """Ask one API after the other, until there is an answer: a key makes that one job."""
@@ -131,10 +153,6 @@ class Deploys:
             if status not in REFUSALS:
                 return str(answer["id"])
             await asyncio.sleep(AGAIN_SECONDS)
-
-    async def _roll(self) -> None:
-        for index in range(PROCESSES):
-            await asyncio.gather(self._replace_worker(index), self._replace_api(index))
 
     async def _replace_worker(self, index: int) -> None:
         old, began = self._workers[index], await self._now()
@@ -170,5 +188,5 @@ class Deploys:
         return ledger
 
 
-async def _runs(redis: Redis, count: int) -> bool:
-    return len((await observer.queue(redis)).leases) == count
+def _has_begun(job: Job) -> bool:
+    return any(entry.event["type"] == "delta" for follower in job.followers for entry in follower.seen)
