@@ -144,6 +144,8 @@ class Writer:
         """Nothing of it will be sent any more."""
         self._count(-self._unsent)
         self.closed = True
+        # They hold the attempt, which holds us: only a full collection would find all the entries.
+        self.on_lost = self.on_full = None
 
     def _count(self, size: int) -> None:
         if size and not self.closed:
