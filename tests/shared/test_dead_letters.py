@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from given import RESULT, TENANT, chat, claimed, completed, enqueued, failed, lapse, read, written
+from given import (
+    RESULT,
+    TENANT,
+    chat,
+    claimed,
+    completed,
+    enqueued,
+    failed,
+    lapse,
+    read,
+    redis_ms,
+    written,
+)
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
@@ -67,6 +79,24 @@ async def test_a_letter_is_kept_for_longer_than_a_job_that_ended_otherwise(
     job_id = await killer(queue, redis)
     for key in (keys.record(job_id), keys.request(job_id)):
         assert settings.record_ttl_seconds < await redis.ttl(key) <= settings.dead_ttl_seconds
+
+
+async def test_a_letters_record_is_kept_no_shorter_than_that_of_other_jobs(redis: Redis) -> None:
+    settings = Settings(dead_ttl_seconds=100, record_ttl_seconds=1000, log_ttl_seconds=10)
+    job_id = await killer(Queue(redis, settings), redis)
+    assert await redis.ttl(keys.record(job_id)) > settings.dead_ttl_seconds
+    assert await redis.ttl(keys.request(job_id)) <= settings.dead_ttl_seconds
+
+
+async def test_letters_that_are_no_longer_kept_leave_the_list_with_the_next_one(
+    queue: Queue, redis: Redis, settings: Settings
+) -> None:
+    # Given a letter as old as it may be, and one that is nearly
+    kept_ms = int(settings.dead_ttl_seconds * 1000)
+    now = await redis_ms(redis)
+    await redis.zadd(keys.DEAD, {"old": now - kept_ms, "young": now - kept_ms + 60_000})
+    job_id = await killer(queue, redis)
+    assert await redis.zrange(keys.DEAD, 0, -1) == [b"young", job_id.encode()]
 
 
 async def test_a_job_that_was_found_out_and_is_cancelled_is_no_dead_letter(

@@ -79,3 +79,19 @@ async def test_a_worker_that_asks_again_was_not_dead(queue: Queue, redis: Redis)
     # Then that was no crash, and the job waits with those that never crashed
     assert (await queue.get(TENANT, record.id)).crashes == 0
     assert await redis.zscore(keys.READY, record.id) == record.created
+
+
+async def test_a_worker_that_asks_again_acquits_its_job_of_no_other_crash(queue: Queue, redis: Redis) -> None:
+    # Given a claim whose reply was lost, and a second worker that died of the job since
+    record = await enqueued(queue)
+    await queue.claim("worker", 1, ticket="t1")
+    for owner in ("worker", "second"):
+        await lapse(redis, record.id)
+        await queue.claim("who-looks", 0)
+        if owner == "worker":
+            await queue.claim("second", 1)
+    assert (await queue.get(TENANT, record.id)).crashes == 2
+    # When the first one asks again
+    assert not (await queue.claim("worker", 0, ticket="t1")).jobs
+    # Then the second one's crash still counts
+    assert (await queue.get(TENANT, record.id)).crashes == 2
