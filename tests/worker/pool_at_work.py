@@ -56,6 +56,12 @@ class Work:
 
         await eventually(said)
 
+    async def pause(self) -> None:
+        """Have the pool claim nothing until `allow_pick_jobs` again, not even by a claim on its way."""
+        self.pool.allow_pick_jobs = False
+        async with self.pool._claiming:
+            pass
+
     def signal(self) -> None:
         self.pool.handle_sig(Signals.SIGTERM)
 

@@ -146,7 +146,7 @@ async def test_a_delayed_job_is_run_when_its_time_has_come(
 async def test_a_dead_workers_job_is_run_by_the_next_that_looks(redis_url: str) -> None:
     async with work(redis_url, ["Hi", FINISH]) as at:
         # Given a job that a worker claimed and left
-        at.pool.allow_pick_jobs = False
+        await at.pause()
         record = await enqueued(at.queue)
         await at.queue.claim("dead", 1)
         await lapse(at.redis, record.id)

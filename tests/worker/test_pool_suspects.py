@@ -20,7 +20,7 @@ from tokentail.worker import solitude as solitude_module
 
 async def a_suspect(at: Work, crashes: int = 1) -> str:
     """A job that has crashed, which the pool finds when it may claim."""
-    at.pool.allow_pick_jobs = False
+    await at.pause()
     record = await enqueued(at.queue)
     await at.queue.claim("dead", 1)
     await at.redis.hset(keys.record(record.id), "crashes", crashes - 1)

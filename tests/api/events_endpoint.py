@@ -1,0 +1,56 @@
+"""The events endpoint without a server, for what has to happen at one exact moment."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from redis.asyncio import Redis
+
+from tokentail.api.context import Context
+from tokentail.api.follow import Follow
+from tokentail.api.headroom import Headroom
+from tokentail.api.tails import Tails
+from tokentail.shared.log import Logs
+from tokentail.shared.models import ModelList
+from tokentail.shared.one_server import OneServer
+from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
+
+
+class EventsEndpoint:
+    """One client's request for a job's events. `run` it as a task; `leave` is what a client does."""
+
+    def __init__(
+        self, job_id: str, *, redis: Redis, plane: OneServer, queue: Queue, logs: Logs, tails: Tails
+    ) -> None:
+        models = ModelList.load(ModelList.demo_path())
+        context = Context(Settings(), models, redis, plane, queue, logs, tails, Headroom(redis, plane))
+        self.sent: list[dict[str, Any]] = []
+        self._left = asyncio.Event()
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "headers": [],
+            "query_string": b"",
+            "path_params": {"job_id": job_id},
+            "app": SimpleNamespace(state=SimpleNamespace(context=context)),
+        }
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent)
+
+    def leave(self) -> None:
+        self._left.set()
+
+    async def run(self) -> None:
+        await Follow()(self._scope, self._receive, self._send)  # type: ignore[arg-type]
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        self.sent.append(message)
