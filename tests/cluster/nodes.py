@@ -135,7 +135,17 @@ class Nodes:
 
     def until_well(self) -> None:
         """Wait until every node that runs says that all slots are served."""
-        until(lambda: all(self._is_well(node) for node in self.all if node.process), "the cluster is well")
+        try:
+            until(
+                lambda: all(self._is_well(node) for node in self.all if node.process), "the cluster is well"
+            )
+        except AssertionError as error:
+            for node in self.all:
+                with contextlib.suppress(redis.RedisError):
+                    error.add_note(
+                        f"{node.name}:\n{node.client.execute_command('CLUSTER', 'NODES').decode()}"
+                    )
+            raise
 
     def _is_well(self, node: Node) -> bool:
         try:
@@ -147,6 +157,11 @@ class Nodes:
             and info["cluster_slots_ok"] == str(SLOTS)
             and info["cluster_known_nodes"] == str(len(self.all))
         )
+
+    def until_agreed(self) -> None:
+        """Wait until all nodes have heard of the last move. A slot that moves on before that may be taken
+        back by whoever had it before, as of a higher epoch, and is lost then with all that is in it."""
+        until(lambda: len({_claims(node) for node in self.all if node.process}) == 1, "all nodes agree")
 
     def close(self) -> None:
         for node in self.all:
@@ -269,6 +284,7 @@ class SlotMove:
         for node in dict.fromkeys([self.target, self.source, *self._nodes.primaries]):
             with contextlib.suppress(redis.ResponseError):  # Who gives its last slot away becomes a replica.
                 self._set(node, "NODE", self.target.id)
+        self._nodes.until_agreed()
 
     def cancel(self) -> None:
         """The source keeps the slot, and gets back what it gave away."""
@@ -282,6 +298,15 @@ class SlotMove:
 
     def _set(self, node: Node, *words: str) -> None:
         node.client.execute_command("CLUSTER", "SETSLOT", self.slot, *words)
+
+
+def _claims(node: Node) -> frozenset[tuple[str, ...]]:
+    """Who holds which slots since which epoch, as this node knows it."""
+    lines = node.client.execute_command("CLUSTER", "NODES").decode().splitlines()
+    held = [[words[0], words[6], *words[8:]] for words in map(str.split, lines)]
+    # Slots on their way are told by their source only.
+    claims = [tuple(word for word in words if "[" not in word) for words in held]
+    return frozenset(claim for claim in claims if len(claim) > 2)
 
 
 def _offset(node: Node, role: str) -> int:

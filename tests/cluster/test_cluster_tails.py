@@ -210,7 +210,7 @@ async def test_whatever_becomes_of_their_slot_followers_see_the_words_in_order(
         for wanderer in dice.sample(coming, 2):
             await wanderer.go_and_come_back()
 
-    for _ in range(6):
+    for _ in range(4):
         here = at.nodes.holder(first.key)
         stop = dice.choice([node for node in at.nodes.primaries if node is not here])
         move = at.nodes.moving(first.key, stop).begin()
