@@ -33,6 +33,7 @@ class Node:
         self._binary = binary
         self.port = _free_port()
         self.process: Running | None = None
+        self.is_frozen = False
         self.client: Any = redis.Redis(port=self.port, socket_timeout=5)
 
     @property
@@ -75,11 +76,13 @@ class Node:
     def freeze(self) -> None:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
+        self.is_frozen = True
 
     def resume(self) -> None:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGCONT)
+        self.is_frozen = False
 
     def close(self) -> None:
         self.client.close()
@@ -198,6 +201,8 @@ class Nodes:
     def holder(self, key: str) -> Node:
         """Who holds a key's slot, by what the nodes say themselves."""
         for node in self.all:
+            if node.is_frozen:
+                continue
             try:
                 node.client.exists(key)
             except redis.ResponseError as refusal:

@@ -14,6 +14,7 @@ from pens import FENCE, Desk, desk_at, expected, say
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import Superseded
+from tokentail.worker.writer import Writer
 
 
 @pytest.fixture
@@ -279,6 +280,36 @@ async def test_nodes_that_do_not_agree_cost_one_log_time_and_nobody_else(at: Des
     await writer.flushed()
     assert at.log(writer) == expected("ab")
     nodes.until_well()
+
+
+async def test_a_log_is_asked_about_before_it_is_told_more_also_after_a_pause(at: Desk, nodes: Nodes) -> None:
+    # Given a slot that two nodes call each other's, so that its log has to wait between two tries
+    one, two = nodes.primaries[:2]
+    writer = await at.begin(at=one)
+    say(writer, "ab")
+    await writer.flushed()
+    move = nodes.moving(writer.key, two)
+    one.client.delete(writer.key)
+    move.set_owner(one, two)
+    move.set_owner(two, one)
+    say(writer, "c")
+    await eventually(lambda: waits_for(writer, two))
+    # When the second one gets it, with the beginning of the log only, and the attempt goes on
+    move.set_owner(two, two)
+    two.client.xadd(writer.key, {"e": writer.entries[0]}, id=f"{FENCE}-0")
+    say(writer, "d")
+    await writer.flushed()
+    # Then there is no gap
+    assert at.log(writer) == expected("abcd")
+    nodes.until_agreed()
+    nodes.moving(writer.key, one).begin().finish()
+    nodes.until_well()
+
+
+def waits_for(writer: Writer, node: Node) -> bool:
+    """Whether a writer is to be tried with a node after a pause."""
+    lane = writer.lane
+    return lane is not None and lane.node == node.name and writer not in lane.writers
 
 
 def moves_told(*nodes: Node) -> int:

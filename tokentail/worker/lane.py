@@ -132,7 +132,8 @@ class Lane:
             if writer.unsure and not writer.lost and writer in self.writers:
                 continue  # In doubt since we asked about others: it is asked about first, the next time.
             del self._dirty[writer]
-            waiting = 0 if writer.lost else len(writer.entries) - writer.acked
+            # One that is unsure all the same is on its way here; it is noticed again when it arrives.
+            waiting = 0 if writer.lost or writer.unsure else len(writer.entries) - writer.acked
             if count := min(waiting, room):
                 batch.append(Run(writer, writer.acked, count))
                 room -= count
