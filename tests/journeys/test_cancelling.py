@@ -141,10 +141,11 @@ async def test_deleting_leaves_nothing_behind_whatever_the_job_was_doing(install
         assert (await wire.http.delete(f"/v1/jobs/{job_id}")).status_code == 404
     # And the running one's follower saw it cancelled
     assert (await following).endings == ["cancelled"]
-    # And Redis holds nothing of them
+    # And Redis holds nothing of them, but what is the workers' and the queue's
+    of_workers = (keys.CONTROL_PREFIX, keys.ALONE_PREFIX, keys.claimed(""))
     async with Redis.from_url(installation.redis.url, decode_responses=True) as redis:
-        left = [key async for key in redis.scan_iter() if not key.startswith(keys.CONTROL_PREFIX)]
-    assert set(left) <= {keys.WORKERS, keys.BELL}
+        left = [key async for key in redis.scan_iter() if not key.startswith(of_workers)]
+    assert set(left) <= {keys.WORKERS, keys.LAG, keys.BELL, keys.PACE}
 
 
 async def test_a_deleted_jobs_address_can_be_used_again_with_the_same_key(wire: Wire) -> None:

@@ -178,7 +178,7 @@ async def test_a_worker_that_was_frozen_has_not_hung(
     await eventually(taken_over)
     # When it is woken; Then it gives that job up, and works on
     os.kill(worker.pid, signal.SIGCONT)
-    worker.wait_for("closed at")
+    worker.wait_for(r'"outcome": "lost"')
     quick = await enqueued(queue, content="quick")
 
     async def ended() -> bool:
