@@ -295,7 +295,8 @@ async def test_a_log_is_asked_about_before_it_is_told_more_also_after_a_pause(at
     say(writer, "c")
     await eventually(lambda: waits_for(writer, two))
     # When the second one gets it, with the beginning of the log only, and the attempt goes on
-    move.set_owner(two, two)
+    for node in nodes.all:
+        move.set_owner(node, two)
     two.client.xadd(writer.key, {"e": writer.entries[0]}, id=f"{FENCE}-0")
     say(writer, "d")
     await writer.flushed()
