@@ -20,6 +20,8 @@ from tokentail.stack.redis_server import RedisServer
 CROWD = 24
 #: An attempt, 140 deltas, an ending.
 STEADY_ENTRIES = 142
+#: A client's pause after a refusal: often enough to be there at the first moment, and no storm.
+AGAIN_SECONDS = 0.1
 
 Crowd = list[tuple[str, "asyncio.Task[Seen]"]]
 
@@ -276,4 +278,4 @@ async def _submit(wire: Wire, accepted: list[str], stop: asyncio.Event) -> None:
         if answer.status_code == 202:
             accepted.append(answer.json()["id"])
         else:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(AGAIN_SECONDS)

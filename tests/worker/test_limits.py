@@ -99,7 +99,7 @@ async def test_a_model_that_keeps_talking_runs_out_of_nothing() -> None:
     async with clocks.watch():
         while loop.time() < ends:
             clocks.delta()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # The pause of a model that is in time: time itself is the subject.
 
 
 async def test_a_model_that_finishes_in_time_runs_out_of_nothing() -> None:

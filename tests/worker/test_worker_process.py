@@ -176,8 +176,9 @@ async def test_a_worker_that_was_frozen_has_not_hung(
         return bool((await queue.claim("worker-2", 1)).jobs)
 
     await eventually(taken_over)
-    # When it is woken; Then it gives that job up, and works on
+    # When it is woken; Then it closes its provider's connection, gives that job up, and works on
     os.kill(worker.pid, signal.SIGCONT)
+    worker.wait_for("closed at")
     worker.wait_for(r'"outcome": "lost"')
     quick = await enqueued(queue, content="quick")
 
@@ -189,7 +190,7 @@ async def test_a_worker_that_was_frozen_has_not_hung(
 
 
 def test_a_heart_that_beats_keeps_no_process_alive(redis_url: str) -> None:
-    # Given a program that ends without having stopped its heartbeat
+    # Given a program that ends without having stopped its heartbeat, which has told it of a renewal
     code = f"""
 import asyncio
 from tokentail.shared.lag import LoopLag
@@ -199,9 +200,11 @@ from tokentail.worker.heartbeat import Heartbeat, own_queue
 async def main():
     settings = Settings(redis_url="{redis_url}")
     queue = lambda: own_queue(settings)
-    heartbeat = Heartbeat("w", 10, open_queue=queue, held=dict, hear=print, lag=LoopLag())
+    beaten = asyncio.Event()
+    hear = lambda *_: beaten.set()
+    heartbeat = Heartbeat("w", 10, open_queue=queue, held=dict, hear=hear, lag=LoopLag())
     heartbeat.start()
-    await asyncio.sleep(0.1)
+    await beaten.wait()
 
 asyncio.run(main())
 """
