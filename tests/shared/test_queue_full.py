@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from tokentail.shared import keys
 from tokentail.shared import queue as queue_module
 from tokentail.shared.errors import QueueFull
-from tokentail.shared.queue import Queue, retry_after_seconds
+from tokentail.shared.pace import retry_after_seconds
+from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
 
 

@@ -7,9 +7,8 @@ said with it: the reply may have been lost, not the deed.
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import orjson
@@ -25,19 +24,12 @@ from tokentail.shared.durable import Durable
 from tokentail.shared.errors import IdempotencyConflict, JobNotFound, QueueFull
 from tokentail.shared.fold import Result
 from tokentail.shared.job import Record, fields_of
+from tokentail.shared.pace import PACE_SECONDS, retry_after_seconds
+from tokentail.shared.records import Records
 from tokentail.shared.settings import Settings
 
 #: The arq function that runs a job; its only argument is the job's id.
 FUNCTION = "generate"
-
-#: Over how much time the pace of the queue is averaged: long enough to hold some generations, short enough
-#: to notice that workers were added.
-PACE_SECONDS = 30.0
-
-#: Who is refused comes back when a twentieth of the queue should be free, for others come back too; at the
-#: earliest and latest after so many seconds.
-FREE_SHARE = 0.05
-RETRY_AFTER_SECONDS = (1, 60)
 
 #: How long a suspect waits for a worker that makes no other attempt before a busy one may have it: one that
 #: has crashed once not for long, for it was probably only there; one that has crashed twice for longer than
@@ -51,20 +43,15 @@ VERDICT_SECONDS = 2.0
 #: How many of those that have waited longest are looked at per call for whether they have waited too long.
 _EXPIRE_PAGE = 100
 
-#: How many records a listing looks at per round trip, and per call: a filter that matches nothing must
-#: not walk a day of jobs in one request.
-_LIST_PAGE = 100
-_LIST_SCAN = 1000
-
 #: A worker that has not renewed for this long is no longer listed.
 _FORGET_WORKER_MS = 60_000
 
 
-class Queue:
+class Queue(Records):
     """The queue and the records of one installation."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._redis = redis
+        super().__init__(redis)
         self._settings = settings
         #: How long a log is kept after its ending.
         self.log_ttl_seconds = settings.log_ttl_seconds
@@ -141,56 +128,6 @@ class Queue:
         stored_id, flat = answer
         return Record.parse(stored_id.decode(), fields_of(flat)), outcome == b"stored"
 
-    async def get(self, tenant: str, job_id: str) -> Record:
-        """A job's record. Raises JobNotFound for unknown, expired and foreign jobs alike."""
-        if not job.is_id(job_id):
-            raise JobNotFound(f"There is no job {job_id[:40]!r}.")
-        record = await self.record(job_id)
-        if record is None or record.tenant != tenant:
-            raise JobNotFound(f"There is no job {job_id!r}.")
-        return record
-
-    async def record(self, job_id: str) -> Record | None:
-        """A job's record, whoever owns it."""
-        with store.away_is_unavailable():
-            fields = await self._redis.hgetall(keys.record(job_id))  # type: ignore[misc]
-        return Record.parse(job_id, fields) if fields else None
-
-    async def list_jobs(
-        self, tenant: str, *, status: str | None, limit: int, after: str | None
-    ) -> tuple[list[Record], str | None]:
-        """A tenant's jobs, newest first, and where to go on from (None at the end).
-
-        A page may be short, even empty, and still have a next one: a filter looks at a bounded number of
-        records per call.
-        """
-        found: list[Record] = []
-        scanned = 0
-        async for job_id, record in self._newest_first(tenant, after):
-            scanned += 1
-            after = job_id
-            if record is not None and status in (None, record.status):
-                found.append(record)
-            if len(found) == limit or scanned == _LIST_SCAN:
-                return found, after
-        return found, None
-
-    async def _newest_first(self, tenant: str, after: str | None) -> AsyncIterator[tuple[str, Record | None]]:
-        while True:
-            top = f"({after}" if after else "+"
-            with store.away_is_unavailable():
-                ids = await self._redis.zrevrangebylex(keys.index(tenant), top, "-", 0, _LIST_PAGE)
-                pipe = self._redis.pipeline(transaction=False)
-                for raw in ids:
-                    pipe.hmget(keys.record(raw.decode()), list(job.LISTED_FIELDS))
-                records = await pipe.execute() if ids else []
-            for raw, values in zip(ids, records, strict=True):
-                after = raw.decode()
-                fields = {f: v for f, v in zip(job.LISTED_FIELDS, values, strict=True) if v is not None}
-                yield after, Record.parse(after, fields) if fields else None
-            if len(ids) < _LIST_PAGE:
-                return
-
     async def cancel(self, tenant: str, job_id: str) -> Literal["ended", "cancelled", "cancelling"]:
         """Ask for a job's end; may be repeated. Raises JobNotFound.
 
@@ -261,13 +198,11 @@ class Queue:
         slots: int,
         *,
         running: int = 0,
-        probation: bool = False,
         ticket: str | None = None,
     ) -> Claims:
         """Become the newest attempt of up to `slots` ripe jobs, or of one suspect, which is to run alone.
 
         `running`: attempts that the worker makes already; one that makes none is first to get a suspect.
-        `probation`: it is finding out about one, and keeps others from it.
         May be repeated with its `ticket`, which is the worker's to choose: after a lost reply the same ticket
         answers the same jobs again. Without one, they come back when their lease lapses.
         """
@@ -287,7 +222,6 @@ class Queue:
                     ticket or new_ticket(),
                     slots,
                     running,
-                    int(probation),
                     self._lease_ms,
                     *(int(grace * 1000) for grace in GRACE_SECONDS),
                     int(VERDICT_SECONDS * 1000),
@@ -403,13 +337,6 @@ CANCELLED: events.Cancelled = {"type": "cancelled", "reason": events.CANCEL_REAS
 def new_ticket() -> str:
     """A ticket that this worker has not used for a claim."""
     return secrets.token_hex(4)
-
-
-def retry_after_seconds(max_queue: int, jobs_per_second: float) -> int:
-    """When to come back to a full queue that so many jobs leave per second."""
-    soonest, latest = RETRY_AFTER_SECONDS
-    room = max(1.0, max_queue * FREE_SHARE)
-    return latest if jobs_per_second * latest <= room else max(soonest, math.ceil(room / jobs_per_second))
 
 
 def _fingerprint(body: dict[str, Any]) -> str:

@@ -24,15 +24,16 @@ from arq.utils import poll
 from arq.worker import Worker, func
 from redis.asyncio import Redis
 
-from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
-from tokentail.shared.claim import Claim, Held
+from tokentail.shared import tasks
+from tokentail.shared.claim import Claim
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.queue import FUNCTION, Queue, new_ticket
 from tokentail.shared.settings import Settings
 from tokentail.worker.attempt import Attempt, Stop
 from tokentail.worker.heartbeat import AWAY_SECONDS
 from tokentail.worker.leases import Leases
+from tokentail.worker.listening import Bell, listen_to_control
 from tokentail.worker.solitude import Solitude
 
 logger = structlog.get_logger()
@@ -84,9 +85,8 @@ class Pool(Worker):
         self._leases = Leases(self.id, queue, settings)
         #: Set whenever a claim may bring something: the bell, a slot that became free, the drain.
         self._wake = asyncio.Event()
-        #: Set whenever there may be a free slot again.
-        self._room = asyncio.Event()
-        self._bell: asyncio.Task[None] | None = None
+        self._bell = Bell(listening, queue, has_room=lambda: self._free_slots() > 0, heard=self._wake.set)
+        self._bell_task: asyncio.Task[None] | None = None
         #: What runs beside the jobs for as long as the worker does; that one ends is a bug that ends it.
         self._helpers: list[asyncio.Task[None]] = []
         self._work_beside = list(helpers)
@@ -110,8 +110,9 @@ class Pool(Worker):
 
     async def _begin(self) -> None:
         await store.until_available(self._leases.renew)
-        self._bell = self._helper(self._listen_to_bell())
-        for work in (self._listen_to_control(), self._leases.keep(), *self._work_beside):
+        self._bell_task = self._helper(self._bell.listen())
+        control = listen_to_control(self._listening, self.id, self._leases.obey)
+        for work in (control, self._leases.keep(), *self._work_beside):
             self._helper(work)
         self._on_ready(self.id)
 
@@ -141,11 +142,11 @@ class Pool(Worker):
 
     async def _drain(self) -> None:
         # The bell first: whoever listens while handing back would claim its own jobs again.
-        if self._bell is not None:
-            await tasks.end(self._bell)
+        if self._bell_task is not None:
+            await tasks.end(self._bell_task)
             # Twice: Redis may not know yet that who listened here has gone, and give it the first.
-            await self._pass_bell_on()
-            await self._pass_bell_on()
+            await self._bell.pass_on()
+            await self._bell.pass_on()
         async with self._claiming:
             pass  # What is being claimed has to be handed back, too, also if the reply was lost.
         if self._unanswered:
@@ -195,7 +196,6 @@ class Pool(Worker):
                 self.id,
                 slots,
                 running=len(self.tasks),
-                probation=self._solitude.holds,
                 ticket=self._ticket,
             )
             self._ticket, self._unanswered = new_ticket(), False
@@ -210,7 +210,7 @@ class Pool(Worker):
 
     def _make_room(self) -> None:
         self._wake.set()
-        self._room.set()
+        self._bell.room.set()
 
     def _reap(self) -> None:
         for name, task in list(self.tasks.items()):
@@ -260,40 +260,6 @@ class Pool(Worker):
     @staticmethod
     async def _generate(ctx: dict[Any, Any], job_id: str) -> Any:
         return await ctx["attempt"].run()
-
-    # Listening
-
-    async def _listen_to_bell(self) -> None:
-        while True:
-            if await self._pop(keys.BELL) is None:
-                continue
-            if not self._free_slots():
-                await self._pass_bell_on()
-                # Until this worker can claim again, the bell is left to those who can.
-                while not self._free_slots():
-                    self._room.clear()
-                    await self._room.wait()
-            self._wake.set()
-
-    async def _pass_bell_on(self) -> None:
-        with contextlib.suppress(StoreUnavailable):  # Every worker looks now and then, bell or not.
-            await self._queue.ring()
-
-    async def _listen_to_control(self) -> None:
-        while True:
-            message = await self._pop(keys.control(self.id))
-            if message is not None:
-                word, job_id, fence = message.decode().split()
-                self._leases.obey(job_id, int(fence), Held(word))
-
-    async def _pop(self, key: str) -> bytes | None:
-        try:
-            with store.away_is_unavailable():
-                popped = await self._listening.brpop([key], timeout=store.BLOCK_SECONDS)  # type: ignore[misc, arg-type]
-        except StoreUnavailable:
-            await asyncio.sleep(AWAY_SECONDS)
-            return None
-        return popped[1] if popped else None
 
 
 def _word(outcome: Any) -> str:

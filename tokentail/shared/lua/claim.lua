@@ -1,12 +1,11 @@
--- claim(worker, ticket, slots, running, probation, lease_ms, first_grace_ms, second_grace_ms, verdict_ms,
+-- claim(worker, ticket, slots, running, lease_ms, first_grace_ms, second_grace_ms, verdict_ms,
 --       memory_seconds, pace_seconds, record prefix, request prefix, alone prefix)
 --   -> {now_ms, wait_ms, {job, ...}} with job = {id, fence, request or 'null', record as HGETALL}
 --
 -- First returns lapsed leases to the queue, then claims up to `slots` ripe jobs, each with a new fence. A
 -- worker that makes no attempt (`running`) gets a suspect, if there is one, and nothing else: it runs alone. A
 -- busy one gets a suspect beside others, when that has waited for an idle one for its grace; one that has
--- crashed three times goes to idle workers only. `probation`: '1' while others are kept from a suspect.
--- `ticket` names this claim: after a lost reply the same ticket gets the same jobs again.
+-- crashed three times goes to idle workers only. `ticket` names this claim: after a lost reply the same ticket gets the same jobs again.
 -- wait_ms: when another claim may bring something; -1 if nothing is known to come.
 --
 -- KEYS[1] ready     zset: queued jobs by the ms at which they may be claimed
@@ -19,10 +18,9 @@
 -- Also touches the records and requests of the jobs it finds, and reads `alone` of their dead owners.
 
 local worker, ticket, slots, running = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local probation, lease = ARGV[5] == '1', tonumber(ARGV[6])
-local graces, verdict = {tonumber(ARGV[7]), tonumber(ARGV[8])}, tonumber(ARGV[9])
-local memory, tau = ARGV[10], tonumber(ARGV[11])
-local records, requests, alones = ARGV[12], ARGV[13], ARGV[14]
+local lease, graces, verdict = tonumber(ARGV[5]), {tonumber(ARGV[6]), tonumber(ARGV[7])}, tonumber(ARGV[8])
+local memory, tau = ARGV[9], tonumber(ARGV[10])
+local records, requests, alones = ARGV[11], ARGV[12], ARGV[13]
 
 -- Suspects are few; beyond so many the others wait until these are taken.
 local SUSPECTS_LOOKED_AT = 20
@@ -68,11 +66,6 @@ local function fitting_suspect()
 end
 
 local function claim_anew()
-  -- Who is past its probation and not the only one is in company: a crash says nothing of it any more.
-  local alone = redis.call('GET', KEYS[6])
-  if alone and not probation and (running ~= 1 or redis.call('HGET', records .. alone, 'owner') ~= worker) then
-    redis.call('DEL', KEYS[6])
-  end
   if slots == 0 then return end
 
   local suspect = fitting_suspect()
@@ -93,6 +86,7 @@ local function claim_anew()
     redis.call('HSET', KEYS[7], 'at', whole(now), 'rate', string.format('%.6f', rate))
   end
   if #jobs > 0 then
+    -- Whom it ran alone is in company now: a crash says nothing of it any more.
     redis.call('DEL', KEYS[6])
   end
 end

@@ -51,12 +51,11 @@ local function return_lapsed(ready, suspects, leases, records, alones, verdict_m
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, 100)) do
     redis.call('ZREM', leases, id)
     local record = records .. id
-    local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'created', 'lost_workers')
+    local state = redis.call('HMGET', record, 'status', 'owner', 'fence', 'lost_workers')
     if state[1] == 'running' then
       redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '',
-        'lapsed', state[3], 'lost_workers', (state[5] or '') .. state[2] .. ' ')
-      -- By its creation, not by now: its followers have waited longest.
-      local score = state[4]
+        'lapsed', state[3], 'lost_workers', (state[4] or '') .. state[2] .. ' ')
+      local score = now
       if redis.call('HINCRBY', record, 'crashes', 1) >= MOST_CRASHES
         or redis.call('GET', alones .. state[2]) == id then
         redis.call('HSET', record, 'poison', '1')
