@@ -102,6 +102,16 @@ class Cancelled(TypedDict):
     usage: Usage | None
 
 
+def failed(why: Error, usage: Usage | None = None) -> Failed:
+    """The ending of a job that no attempt brought to a good one."""
+    return {"type": "failed", "error": why, "usage": usage}
+
+
+def cancelled(usage: Usage | None = None) -> Cancelled:
+    """The ending of a job that somebody asked to end."""
+    return {"type": "cancelled", "reason": CANCEL_REASON, "usage": usage}
+
+
 Ending = Completed | Failed | Cancelled
 Event = Attempt | Delta | Ending
 

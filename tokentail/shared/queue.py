@@ -323,15 +323,12 @@ class Queue(Records):
 
 
 #: How a job ends that nobody could start in time.
-WAITED_TOO_LONG: events.Failed = {
-    "type": "failed",
-    "error": events.error("deadline_exceeded", "The job waited too long in the queue.", retryable=True),
-    "usage": None,
-}
-
+WAITED_TOO_LONG = events.failed(
+    events.error("deadline_exceeded", "The job waited too long in the queue.", retryable=True)
+)
 
 #: How a job ends that is cancelled while nobody runs it.
-CANCELLED: events.Cancelled = {"type": "cancelled", "reason": events.CANCEL_REASON, "usage": None}
+CANCELLED = events.cancelled()
 
 
 def new_ticket() -> str:

@@ -140,15 +140,30 @@ def away_is_unavailable() -> Iterator[None]:
         raise
 
 
+class Pauses:
+    """Between tries to reach a Redis that is away: short at first, then longer."""
+
+    def __init__(self) -> None:
+        self.next_seconds = AWAY_SECONDS
+
+    async def sleep(self) -> None:
+        """Wait before the next try."""
+        seconds, self.next_seconds = self.next_seconds, min(self.next_seconds * 2, AWAY_LIMIT_SECONDS)
+        await asyncio.sleep(seconds)
+
+    def over(self) -> None:
+        """It answered."""
+        self.next_seconds = AWAY_SECONDS
+
+
 async def until_available(deed: Callable[[], Awaitable[_T]]) -> _T:
     """Repeat a harmless deed until Redis answers."""
-    pause = AWAY_SECONDS
+    pauses = Pauses()
     while True:
         try:
             return await deed()
         except StoreUnavailable:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, AWAY_LIMIT_SECONDS)
+            await pauses.sleep()
 
 
 #: Share of `maxmemory` from which on no job is accepted. The rest is for those that run: a job takes some

@@ -71,7 +71,7 @@ class Appender:
         """Store the ending behind all that the writer holds, or `instead` if Redis had no memory for all of
         it. Returns the log's ending: that one, or one that was there already. Waits while Redis is away.
         Raises Superseded."""
-        pause = store.AWAY_SECONDS
+        pauses = store.Pauses()
         while True:
             await writer.flushed()
             raw = encode(instead if instead and writer.full else ending)
@@ -83,8 +83,7 @@ class Appender:
                 if writer.lane is not None:
                     writer.lane.doubt([writer])
                 if not isinstance(error, LogCut):
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
+                    await pauses.sleep()
                 continue
             if there is None or there.is_ending:
                 return there or entry

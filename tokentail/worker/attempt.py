@@ -11,11 +11,11 @@ from typing import Literal
 
 import structlog
 
-from tokentail.shared import endings
+from tokentail.shared import endings, events
 from tokentail.shared import redis as store
 from tokentail.shared.claim import Claim
 from tokentail.shared.errors import ModelError, Superseded
-from tokentail.shared.events import CANCEL_REASON, Completed, Delta, Ending, Error, Event, Usage, error
+from tokentail.shared.events import Completed, Delta, Ending, Error, Event, Usage, error
 from tokentail.shared.fold import Fold
 from tokentail.shared.log import Entry, Logs
 from tokentail.shared.queue import Queue
@@ -224,10 +224,10 @@ class Attempt:
         }
 
     def _failed(self, why: Error) -> Ending:
-        return {"type": "failed", "error": why, "usage": self._usage()}
+        return events.failed(why, self._usage())
 
     def _cancelled(self) -> Ending:
-        return {"type": "cancelled", "reason": CANCEL_REASON, "usage": self._usage()}
+        return events.cancelled(self._usage())
 
     def _usage(self) -> Usage | None:
         return self._generation.usage_so_far() if self._generation is not None else None

@@ -44,7 +44,7 @@ RENEWALS_PER_LEASE = 4
 BEAT_SECONDS = 15.0
 
 #: Pause before talking again to a Redis that did not answer.
-AWAY_SECONDS = 0.25
+ASK_AGAIN_SECONDS = 0.25
 
 #: To end, the thread closes one connection, which the driver bounds by its connect timeout.
 STOP_SECONDS = store.CONNECT_TIMEOUT_SECONDS + 1.0
@@ -145,7 +145,7 @@ class Heartbeat:
                 async with asyncio.timeout(self._interval):
                     await self._renew(queue)
             except (StoreUnavailable, TimeoutError):
-                pause = min(AWAY_SECONDS, self._interval)
+                pause = min(ASK_AGAIN_SECONDS, self._interval)
             await asyncio.sleep(pause)
 
     async def _renew(self, queue: Queue) -> None:

@@ -79,18 +79,17 @@ class Lane:
     async def run(self) -> None:
         """Flush for ever; ends by cancellation."""
         loop = asyncio.get_running_loop()
-        pause = store.AWAY_SECONDS
+        pauses = store.Pauses()
         try:
             while True:
                 await self._work.wait()
                 await self._pace(self._flushed_at + PACE_SECONDS - loop.time())
                 try:
                     await self._flush()
-                    pause = store.AWAY_SECONDS
+                    pauses.over()
                 except StoreUnavailable:
                     await self._appender.away(self)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
+                    await pauses.sleep()
                 self._flushed_at = loop.time()
         finally:
             await self._connection.disconnect(nowait=True)

@@ -13,7 +13,7 @@ from tokentail.shared import redis as store
 from tokentail.shared.claim import Held
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.queue import Queue
-from tokentail.worker.heartbeat import AWAY_SECONDS
+from tokentail.worker.heartbeat import ASK_AGAIN_SECONDS
 
 
 class Bell:
@@ -62,6 +62,6 @@ async def _pop(listening: Redis, key: str) -> bytes | None:
         with store.away_is_unavailable():
             popped = await listening.brpop([key], timeout=store.BLOCK_SECONDS)  # type: ignore[misc, arg-type]
     except StoreUnavailable:
-        await asyncio.sleep(AWAY_SECONDS)
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
         return None
     return popped[1] if popped else None

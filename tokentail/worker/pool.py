@@ -31,7 +31,7 @@ from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.queue import FUNCTION, Queue, new_ticket
 from tokentail.shared.settings import Settings
 from tokentail.worker.attempt import Attempt, Stop
-from tokentail.worker.heartbeat import AWAY_SECONDS
+from tokentail.worker.heartbeat import ASK_AGAIN_SECONDS
 from tokentail.worker.leases import Leases
 from tokentail.worker.listening import Bell, listen_to_control
 from tokentail.worker.solitude import Solitude
@@ -183,7 +183,7 @@ class Pool(Worker):
             try:
                 wait = await self._claim(free)
             except StoreUnavailable:
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
                 return
         # Full: what ripens is for others.
         await self._wait(min(wait, LOOK_SECONDS) if free and wait is not None else LOOK_SECONDS)

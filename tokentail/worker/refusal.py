@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokentail.shared import events
 from tokentail.shared.claim import Claim
-from tokentail.shared.events import CANCEL_REASON, Ending
+from tokentail.shared.events import Ending
 from tokentail.shared.queue import WAITED_TOO_LONG
 
 
@@ -12,7 +12,7 @@ def refusal(claim: Claim, remaining_seconds: float) -> Ending | None:
     """The ending of a job whose model is not to be called; `remaining_seconds` until its deadline."""
     record = claim.record
     if record.cancel:
-        return {"type": "cancelled", "reason": CANCEL_REASON, "usage": None}
+        return events.cancelled()
     if claim.request is None:
         return _failed("internal", "The job's request is gone from Redis.", retryable=True)
     if record.poison:
@@ -25,4 +25,4 @@ def refusal(claim: Claim, remaining_seconds: float) -> Ending | None:
 
 
 def _failed(code: str, message: str, *, retryable: bool) -> Ending:
-    return {"type": "failed", "error": events.error(code, message, retryable=retryable), "usage": None}
+    return events.failed(events.error(code, message, retryable=retryable))

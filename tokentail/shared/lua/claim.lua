@@ -80,9 +80,7 @@ local function claim_anew()
     take(KEYS[1], id)
   end
   if #others > 0 then
-    local pace = redis.call('HMGET', KEYS[7], 'at', 'rate')
-    local passed = math.max(0, now - (pace[1] or now)) / 1000
-    local rate = (pace[2] or 0) * math.exp(-passed / tau) + #others / tau
+    local rate = pace_now(KEYS[7], tau, now) + #others / tau
     redis.call('HSET', KEYS[7], 'at', whole(now), 'rate', string.format('%.6f', rate))
   end
   if #jobs > 0 then
@@ -129,9 +127,7 @@ local function first_in(zset)
 end
 sooner(first_in(KEYS[1]))
 -- For suspects nobody is woken: who is idle looks when their lease lapses.
-if wait == 0 and redis.call('LLEN', KEYS[4]) == 0 then
-  redis.call('LPUSH', KEYS[4], '1')
-end
+if wait == 0 then ring(KEYS[4]) end
 local _, soonest = fitting_suspect()
 sooner(soonest)
 sooner(first_in(KEYS[3]))

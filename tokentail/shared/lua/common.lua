@@ -12,6 +12,20 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- One push is enough: a worker that claims and leaves ripe jobs behind rings again.
+local function ring(bell)
+  if redis.call('LLEN', bell) == 0 then
+    redis.call('LPUSH', bell, '1')
+  end
+end
+
+-- Jobs per second that leave the queue, by now: what was counted decays over tau seconds.
+local function pace_now(pace, tau, now)
+  local state = redis.call('HMGET', pace, 'at', 'rate')
+  local passed = math.max(0, now - (state[1] or now)) / 1000
+  return (state[2] or 0) * math.exp(-passed / tau)
+end
+
 -- A Redis that is out of memory refuses a script's first write if that needs memory, but none of the later
 -- ones (script.c: SCRIPT_WRITE_DIRTY; in 6.2 lua_write_dirty). New jobs are refused then; what keeps and
 -- ends those that run may not be, so it begins with a write that needs none.

@@ -28,9 +28,7 @@ end
 
 local now = now_ms()
 if redis.call('ZCARD', KEYS[1]) + redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[9]) then
-  local pace = redis.call('HMGET', KEYS[8], 'at', 'rate')
-  local passed = math.max(0, now - (pace[1] or now)) / 1000
-  return {'full', string.format('%.6f', (pace[2] or 0) * math.exp(-passed / tau))}
+  return {'full', string.format('%.6f', pace_now(KEYS[8], tau, now))}
 end
 
 redis.call('HSET', KEYS[4],
@@ -53,8 +51,5 @@ for _, old in ipairs(redis.call('ZRANGE', KEYS[6], 0, 1)) do
   end
 end
 
--- One push is enough: a worker that claims and leaves ripe jobs behind rings again.
-if redis.call('LLEN', KEYS[3]) == 0 then
-  redis.call('LPUSH', KEYS[3], '1')
-end
+ring(KEYS[3])
 return {'stored', id, redis.call('HGETALL', KEYS[4])}

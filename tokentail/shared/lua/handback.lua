@@ -38,7 +38,5 @@ redis.call('ZREM', KEYS[3], id)
 -- Without a delay by its creation: a job that was running already goes before those that never ran.
 queue_up(KEYS[1], KEYS[2], id, KEYS[5], delay > 0 and now + delay or state[4], now)
 -- Also for a delayed job: an idle worker that is woken learns from its claim when to look again.
-if redis.call('LLEN', KEYS[4]) == 0 then
-  redis.call('LPUSH', KEYS[4], '1')
-end
+ring(KEYS[4])
 return 'queued'
