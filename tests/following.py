@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
+from given import eventually
 
 from tokentail.api.tail import Follower
 from tokentail.api.tails import Tails
@@ -65,6 +66,10 @@ class Client:
         async with asyncio.timeout(20):
             await self.task
         return self.events
+
+    async def saw(self, count: int) -> None:
+        """Wait until it has been told so many events."""
+        await eventually(lambda: len(self.events) >= count)
 
     async def gone(self) -> None:
         """The client goes."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from following import tails_at
 from nodes import Nodes
+from pens import Desk, desk_at
+
+from tokentail.api.tails import Tails
+from tokentail.shared.cluster import Cluster
 
 #: The same as everywhere, see tests/conftest.py.
 REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
@@ -28,6 +33,27 @@ def nodes(shared_nodes: Nodes) -> Iterator[Nodes]:
     shared_nodes.forget_everything()
     yield shared_nodes
     shared_nodes.free_the_spare()
+
+
+@pytest.fixture
+async def plane(nodes: Nodes) -> AsyncIterator[Cluster]:
+    """A client of the shared cluster."""
+    async with Cluster(nodes.url) as made:
+        yield made
+
+
+@pytest.fixture
+async def at(nodes: Nodes) -> AsyncIterator[Desk]:
+    """An appender at work on the shared cluster."""
+    async with desk_at(nodes) as made:
+        yield made
+
+
+@pytest.fixture
+async def tails(nodes: Nodes) -> AsyncIterator[Tails]:
+    """What followers of logs on the shared cluster read from."""
+    async with tails_at(nodes.url) as made:
+        yield made
 
 
 @pytest.fixture

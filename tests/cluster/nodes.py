@@ -3,95 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import redis
-from processes import Running, until
+from node import Node
+from processes import until
 from redis.crc import key_slot
+from slot_move import SlotMove
 
 from tokentail.shared import job, keys
 from tokentail.shared.slots import SLOTS
 from tokentail.stack.redis_binary import find_redis
-
-#: Silence after which nodes take one of them for dead. As short as two busy cores allow.
-NODE_TIMEOUT_MS = 1000
-#: Each node is spoken to by the others here.
-BUS_OFFSET = 10_000
-LAST_PORT = 65_535
-
-
-class Node:
-    """One server of a cluster, which can be killed and started again with what it had stored."""
-
-    def __init__(self, directory: Path, binary: Path) -> None:
-        self._directory = directory
-        self._binary = binary
-        self.port = _free_port()
-        self.process: Running | None = None
-        self.is_frozen = False
-        self.client: Any = redis.Redis(port=self.port, socket_timeout=5)
-
-    @property
-    def name(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def id(self) -> str:
-        return str(self.client.execute_command("CLUSTER", "MYID").decode())
-
-    def start(self) -> Node:
-        self._directory.mkdir(exist_ok=True)
-        options = {
-            "port": self.port,
-            "bind": "127.0.0.1",
-            "dir": self._directory,
-            "save": "",
-            "appendonly": "yes",
-            # Nothing that was acknowledged is lost by a crash, so that a test can say what is there then.
-            "appendfsync": "always",
-            "cluster-enabled": "yes",
-            "cluster-node-timeout": NODE_TIMEOUT_MS,
-            # Logs of the other nodes go on when one is away.
-            "cluster-require-full-coverage": "no",
-            "cluster-replica-validity-factor": 0,
-            "repl-diskless-sync": "yes",
-            "repl-diskless-sync-delay": 0,
-        }
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        self.process = Running([str(self._binary), *words])
-        self.process.wait_for("Ready to accept connections")
-        return self
-
-    def kill(self) -> None:
-        """As a crash would."""
-        if self.process is not None:
-            self.resume()
-            self.process.close()
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
-        self.is_frozen = True
-
-    def resume(self) -> None:
-        assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.process.pid, signal.SIGCONT)
-        self.is_frozen = False
-
-    def close(self) -> None:
-        self.client.close()
-        self.kill()
-
-    def info(self) -> dict[str, str]:
-        """What the node says of the cluster."""
-        text = self.client.execute_command("CLUSTER", "INFO").decode()
-        return dict(line.split(":", 1) for line in text.split())
 
 
 class Nodes:
@@ -218,6 +141,11 @@ class Nodes:
         """A stream, wherever it is."""
         return self.holder(key).client.xrange(key)  # type: ignore[no-any-return]
 
+    def moves_told(self) -> int:
+        """How often somebody was sent on for good, by all nodes together."""
+        stats = [node.client.info("errorstats").get("errorstat_MOVED") for node in self.all]
+        return sum(stat["count"] for stat in stats if stat)
+
     def job_at(self, node: Node) -> str:
         """A new job whose log a node holds."""
         while True:
@@ -258,53 +186,6 @@ class Nodes:
         return SlotMove(self, key_slot(key.encode()), self.holder(key), to)
 
 
-class SlotMove:
-    """A slot on its way from one node to another, step by step."""
-
-    def __init__(self, nodes: Nodes, slot: int, source: Node, target: Node) -> None:
-        self._nodes = nodes
-        self.slot = slot
-        self.source = source
-        self.target = target
-
-    def begin(self) -> SlotMove:
-        """From now on the source sends those on who ask for what it does not have."""
-        self._set(self.target, "IMPORTING", self.source.id)
-        self._set(self.source, "MIGRATING", self.target.id)
-        return self
-
-    def carry(self, *keys: str) -> None:
-        """Move these keys, or all there are."""
-        wanted: list[Any] = list(keys) or self.source.client.execute_command(
-            "CLUSTER", "GETKEYSINSLOT", self.slot, 10_000
-        )
-        if wanted:
-            self.source.client.execute_command(
-                "MIGRATE", "127.0.0.1", self.target.port, "", 0, 5000, "KEYS", *wanted
-            )
-
-    def finish(self) -> None:
-        """The target holds the slot, and everybody knows."""
-        self.carry()
-        for node in dict.fromkeys([self.target, self.source, *self._nodes.primaries]):
-            with contextlib.suppress(redis.ResponseError):  # Who gives its last slot away becomes a replica.
-                self._set(node, "NODE", self.target.id)
-        self._nodes.until_agreed()
-
-    def cancel(self) -> None:
-        """The source keeps the slot, and gets back what it gave away."""
-        self._set(self.source, "STABLE")
-        SlotMove(self._nodes, self.slot, self.target, self.source).carry()
-        self._set(self.target, "STABLE")
-
-    def set_owner(self, of_mind: Node, owner: Node) -> None:
-        """Let one node believe that another one, or itself, holds the slot."""
-        self._set(of_mind, "NODE", owner.id)
-
-    def _set(self, node: Node, *words: str) -> None:
-        node.client.execute_command("CLUSTER", "SETSLOT", self.slot, *words)
-
-
 def _claims(node: Node) -> frozenset[tuple[str, ...]]:
     """Who holds which slots since which epoch, as this node knows it."""
     lines = node.client.execute_command("CLUSTER", "NODES").decode().splitlines()
@@ -316,18 +197,6 @@ def _claims(node: Node) -> frozenset[tuple[str, ...]]:
 
 def _offset(node: Node, role: str) -> int:
     return int(node.client.info("replication")[f"{role}_repl_offset"])
-
-
-def _free_port() -> int:
-    while True:
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port + BUS_OFFSET > LAST_PORT:
-                continue
-            with contextlib.suppress(OSError):
-                bus.bind(("127.0.0.1", port + BUS_OFFSET))
-                return port
 
 
 def in_partition(partition: int) -> Iterator[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from installation import Installation, Seen, Wire, eventually
-from nodes import Node, Nodes
+from node import Node
+from nodes import Nodes
 from redis.crc import key_slot
 
 from tokentail.shared import keys
