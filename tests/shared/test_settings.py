@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tokentail.shared import redis as store
 from tokentail.shared import redis_url
 from tokentail.shared.errors import ConfigError
 from tokentail.shared.settings import Settings, unknown_variables
@@ -47,7 +48,9 @@ CLUSTER = "redis+cluster://:p%40ss@one:7000,two:7001"
         "redis://127.0.0.1:6379/0",
         "rediss://user:pass@redis/1",
         "redis://[::1]:6379",
-        "unix:///run/redis.sock?db=3",
+        "unix:///run/redis.sock?db=3&username=me&password=p%40ss",
+        "redis://redis?db=3",
+        "rediss://redis/1?ssl_ca_certs=/ca.pem&ssl_cert_reqs=none&ssl_check_hostname=true",
         SENTINELS,
         "redis+sentinel://one/mymaster",
         "rediss+sentinel://one,two,three/my.master-1/0?ssl_ca_certs=/ca.pem&sentinel_password=x",
@@ -106,6 +109,15 @@ def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "redis://127.0.0.1:66666/0"),
         ("REDIS_URL", "redis://[::1/0"),
         ("REDIS_URL", "redis://127.0.0.1:6379/queue"),
+        ("REDIS_URL", "redis://127.0.0.1:0/0"),
+        ("REDIS_URL", "redis:/0"),
+        ("REDIS_URL", "unix:/run/redis.sock"),
+        ("REDIS_URL", "unix://redis.sock"),
+        ("REDIS_URL", "unix:///run/redis.sock%00"),
+        ("REDIS_URL", "REDIS://127.0.0.1"),
+        ("REDIS_URL", "redis://a..b/0"),
+        ("REDIS_URL", "redis://a b/0"),
+        ("REDIS_URL", "redis://127.0.0.1/0#1"),
         ("REDIS_URL", "redis+sentinel://"),
         ("REDIS_URL", "redis+sentinel:///mymaster"),
         ("REDIS_URL", "redis+sentinel://one"),
@@ -116,6 +128,7 @@ def test_the_logs_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "redis+sentinel://one/mymaster/zero"),
         ("REDIS_URL", "redis+sentinel://one/mymaster?sentinels=two"),
         ("REDIS_URL", "redis+sentinel://one/mymaster#0"),
+        ("REDIS_URL", "redis+sentinel://a..b/mymaster"),
         ("LOG_REDIS_URL", "6379"),
         ("LOG_REDIS_URL", "redis+sentinel://one"),
         ("LOG_REDIS_URL", "redis+cluster://one/1"),
@@ -152,6 +165,56 @@ def test_a_wrong_setting_is_refused_by_its_name(
         Settings.load()
 
 
+@pytest.mark.parametrize("name", ["REDIS_URL", "LOG_REDIS_URL"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("foo", "1"),
+        ("socket_timeout", "abc"),
+        ("socket_timeout", "5"),
+        ("max_connections", "1"),
+        ("protocol", "3"),
+        ("db", "x"),
+        ("db", ""),
+        ("ssl_ca_certs", "/ca.pem"),
+        ("ssl_cert_reqs", "perhaps"),
+        ("ssl_check_hostname", "perhaps"),
+    ],
+)
+@pytest.mark.parametrize("place", ["{}://127.0.0.1:1/0", "{}+sentinel://127.0.0.1:1/mymaster"])
+def test_an_option_that_a_url_can_not_have_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, place: str, option: str, value: str
+) -> None:
+    # Given a URL with an option that the driver would stumble over, or let win over the bounds that we set
+    scheme = "rediss" if value == "perhaps" else "redis"
+    monkeypatch.setenv(f"TOKENTAIL_{name}", f"{place.format(scheme)}?{option}={value}")
+    # Then the variable is named, and the option where its name could not be a piece of a password
+    with pytest.raises(ConfigError, match=rf"^TOKENTAIL_{name}: .*option.*\.$") as refusal:
+        Settings.load()
+    assert option in str(refusal.value) or not value
+
+
+def test_no_option_is_known_to_a_cluster_without_tls() -> None:
+    with pytest.raises(ConfigError, match="ssl_ca_certs, which needs TLS"):
+        Settings.load(log_redis_url="redis+cluster://one?ssl_ca_certs=/ca.pem")
+    assert Settings.load(log_redis_url="rediss+cluster://one?ssl_ca_certs=/ca.pem")
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(
+    scheme=st.sampled_from(["redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"]),
+    rest=st.text(st.sampled_from("ab0:/?=&@.,%[]#- "), max_size=12),
+)
+def test_of_every_url_that_is_taken_a_client_can_be_made(scheme: str, rest: str) -> None:
+    try:
+        url = Settings.load(
+            redis_url=f"{scheme}://h{rest}" if scheme != "unix" else f"unix:///{rest}"
+        ).redis_url
+    except ConfigError:
+        return
+    assert store.pool(url).make_connection()
+
+
 def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKENTAIL_CONCURRENCY", "0")
     monkeypatch.setenv("TOKENTAIL_PING_SECONDS", "never")
@@ -181,6 +244,9 @@ def test_a_record_may_not_go_before_its_log(monkeypatch: pytest.MonkeyPatch) -> 
         f"redis://user:{SECRET}@redis:port/0",
         f"user:{SECRET}@redis",
         f"redis://user:[{SECRET}]@redis/0",
+        f"redis://user:12?{SECRET}=1@redis/0",
+        f"redis://redis/0?password=x&{SECRET}=1",
+        f"redis://redis/0?{SECRET}",
         f"redis+sentinel://user:{SECRET}@one/",
         f"redis+sentinel://user:{SECRET}/x@one/mymaster",
         f"redis+sentinel://user:{SECRET}@two@one:x/mymaster",
