@@ -4,46 +4,82 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 
 import uvloop
 
-from bench import cpu, first_token, output, pickup, report
+from bench import cpu, first_token, output, pickup
+from bench.edge import effort as edge_effort
+from bench.edge import fanout
+from bench.edge.place import Place
 from bench.effort import FULL, QUICK, Effort
 from bench.machine import machine
+from bench.report import Row
 from bench.stack import Stack
+
+#: What a part returns: rows and notes.
+Found = tuple[list[Row], list[str]]
+
+#: With a worker and the demo provider.
+_WHOLE = ("first-token", "pickup", "worker-cpu")
+#: The follow edge alone.
+_EDGE = {"fanout": fanout.measure}
 
 
 def main() -> None:
     """Measure, and print what came out."""
     options = _options()
-    effort = QUICK if options.quick else FULL
-    stack = Stack(effort).start()
-    try:
-        facts, rows, notes = _measure(stack, effort)
-    finally:
-        stack.close()
-    output.publish(options, "", facts, rows, notes)
+    facts = machine()
+    parts = options.parts or [*_WHOLE, *_EDGE]
+    found = _whole(parts, options.quick) + _edge(parts, options.quick)
+    rows = [row for part, _ in found for row in part]
+    output.publish(options, "", facts, rows, [note for _, part in found for note in part])
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measure tokentail beside the plain ways."
     )
+    known = ", ".join([*_WHOLE, *_EDGE])
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"what to measure: {known}; all if none is named"
+    )
     output.add_options(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := set(options.parts) - {*_WHOLE, *_EDGE}:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {known}")
+    return options
 
 
-def _measure(stack: Stack, effort: Effort) -> tuple[dict[str, str], list[report.Row], list[str]]:
-    facts = machine()
-    output.progress("first token")
-    parts = [first_token.measure(stack, effort)]
+def _whole(parts: Sequence[str], quick: bool) -> list[Found]:
+    if not set(parts) & set(_WHOLE):
+        return []
+    effort = QUICK if quick else FULL
+    stack = Stack(effort).start()
+    try:
+        return [_measured(part, stack, effort) for part in parts if part in _WHOLE]
+    finally:
+        stack.close()
+
+
+def _measured(part: str, stack: Stack, effort: Effort) -> Found:
+    output.progress(part)
+    if part == "first-token":
+        return first_token.measure(stack, effort)
+    measure = cpu.measure if part == "worker-cpu" else pickup.measure
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        output.progress("worker CPU")
-        parts.append(runner.run(cpu.measure(stack, effort)))
-        output.progress("pickup")
-        parts.insert(1, runner.run(pickup.measure(stack, effort)))
-    rows = [row for part, _ in parts for row in part]
-    return facts, rows, [note for _, part in parts for note in part]
+        return runner.run(measure(stack, effort))
+
+
+def _edge(parts: Sequence[str], quick: bool) -> list[Found]:
+    if not set(parts) & set(_EDGE):
+        return []
+    effort = edge_effort.QUICK if quick else edge_effort.FULL
+    place = Place().start()
+    try:
+        return [_EDGE[part](place, effort) for part in parts if part in _EDGE]
+    finally:
+        place.close()
 
 
 if __name__ == "__main__":

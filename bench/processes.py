@@ -17,6 +17,14 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.005
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time, user and system, of all threads of a process so far, to the nanosecond.
+
+    The kernel's CPU clock of another process; /proc counts in steps of 10 ms.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 class Process:
     """One command. It prints into a file, so nothing that it says can ever block it."""
 
@@ -53,12 +61,14 @@ class Process:
         self._process.stdin.write(f"{line}\n".encode())
         self._process.stdin.flush()
 
-    def cpu_seconds(self) -> float:
-        """CPU time, user and system, of all its threads so far, to the nanosecond.
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
-        The kernel's CPU clock of another process; /proc counts in steps of 10 ms.
-        """
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+    def cpu_seconds(self) -> float:
+        """CPU time, user and system, of all its threads so far."""
+        return cpu_seconds(self.pid)
 
     def memory_bytes(self) -> int:
         """Its resident memory."""
