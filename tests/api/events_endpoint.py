@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from tokentail.api.context import Context
 from tokentail.api.follow import Follow
 from tokentail.api.headroom import Headroom
+from tokentail.api.servers import Servers
 from tokentail.api.tails import Tails
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
@@ -26,7 +27,8 @@ class EventsEndpoint:
         self, job_id: str, *, redis: Redis, plane: OneServer, queue: Queue, logs: Logs, tails: Tails
     ) -> None:
         models = ModelList.load(ModelList.demo_path())
-        context = Context(Settings(), models, redis, plane, queue, logs, tails, Headroom(redis, plane))
+        servers = Servers(redis, plane, Settings())
+        context = Context(Settings(), models, redis, plane, queue, logs, tails, servers, Headroom())
         self.sent: list[dict[str, Any]] = []
         self._left = asyncio.Event()
         self._scope: dict[str, Any] = {

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from tokentail.api.context import Context
 from tokentail.api.follow import Follow
 from tokentail.api.headroom import Headroom
+from tokentail.api.servers import Servers
 from tokentail.shared.job import Record
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
@@ -30,8 +31,9 @@ async def test_a_follower_whose_record_came_after_the_signal_is_let_go(
     async with tails_at(redis_url) as tails:
         models = ModelList.load(ModelList.demo_path())
         plane = OneServer(redis_url)
-        settings, headroom = Settings(redis_url=redis_url), Headroom(redis, plane)
-        context = Context(settings, models, redis, plane, queue, logs, tails, headroom)
+        settings, headroom = Settings(redis_url=redis_url), Headroom()
+        servers = Servers(redis, plane, settings)
+        context = Context(settings, models, redis, plane, queue, logs, tails, servers, headroom)
         get = queue.get
 
         async def get_as_the_signal_comes(tenant: str, wanted: str) -> Record:

@@ -10,24 +10,42 @@ import pytest
 from given import eventually
 from redis.asyncio import Redis
 
-from tokentail.api import headroom as headroom_module
+from tokentail.api import watch as watch_module
 from tokentail.api.headroom import Headroom
+from tokentail.api.servers import Servers
+from tokentail.api.watch import Watch
 from tokentail.shared import redis as store
 from tokentail.shared import tasks
 from tokentail.shared.errors import NoRoom
 from tokentail.shared.one_server import OneServer
+from tokentail.shared.settings import Settings
 from tokentail.stack.redis_server import RedisServer
 
 
+class Look:
+    """A headroom, and the watch that it hears from."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.headroom = Headroom()
+        self.watch = Watch(servers, self.headroom)
+
+    async def look(self) -> None:
+        await self.watch.look()
+
+    def check(self) -> None:
+        self.headroom.check()
+
+
 @asynccontextmanager
-async def headroom_at(url: str, log_url: str | None = None) -> AsyncIterator[tuple[Headroom, Redis]]:
+async def headroom_at(url: str, log_url: str | None = None) -> AsyncIterator[tuple[Look, Redis]]:
     """A headroom, and a client of the server that is named last."""
+    settings = Settings(redis_url=url, log_redis_url=log_url)
     async with (
         store.client(url) as redis,
-        OneServer(log_url or url) as plane,
-        store.client(log_url or url) as client,
+        OneServer(settings.log_url) as plane,
+        store.client(settings.log_url) as client,
     ):
-        yield Headroom(redis, plane), client
+        yield Look(Servers(redis, plane, settings)), client
 
 
 @pytest.fixture
@@ -80,13 +98,13 @@ async def test_one_full_plane_is_enough(redis_url: str, own: RedisServer) -> Non
 async def test_it_looks_again_and_again_also_while_redis_is_away(
     own: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headroom_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
     async with headroom_at(own.url) as (headroom, redis):
         own.stop()
-        looking = asyncio.create_task(headroom.run())
+        looking = asyncio.create_task(headroom.watch.run())
         await asyncio.to_thread(own.start)
         await fill_to(redis, 0.95)
-        await eventually(lambda: headroom.refusal)
+        await eventually(lambda: headroom.headroom.refusal)
         await tasks.end(looking)
 
 

@@ -51,6 +51,11 @@ class Edge:
         }
 
 
+def up(series: Series) -> dict[str, float]:
+    """Which plane is up, where it is no cluster."""
+    return {key[2]: value for key, value in series.items() if key[:2] == ("tokentail_redis_up", "")}
+
+
 @asynccontextmanager
 async def edge_at(url: str, **settings: Any) -> AsyncIterator[Edge]:
     asgi = create_app(Settings(redis_url=url, **settings))
@@ -79,11 +84,8 @@ async def test_the_queue_is_counted_by_what_its_jobs_wait_for(edge: Edge, redis:
     await redis.zadd(keys.DEAD, {f"job_{number}": 1 for number in range(5)})
     # Then each is told
     series = await edge.series()
-    assert {name: series[f"tokentail_{name}",] for name in ("redis_up", "jobs_queued", "jobs_suspect")} == {
-        "redis_up": 1,
-        "jobs_queued": 2,
-        "jobs_suspect": 4,
-    }
+    assert series["tokentail_jobs_queued",] == 2
+    assert series["tokentail_jobs_suspect",] == 4
     assert series["tokentail_jobs_running",] == 1
     assert series["tokentail_dead_letters",] == 5
     assert 0 < series["tokentail_redis_scrape_seconds",] < 10
@@ -155,7 +157,7 @@ async def test_without_redis_is_told_that_it_is_away_and_what_else_is_known(
     monkeypatch.setattr(metrics_module, "REDIS_SECONDS", 0.2)
     server = new_redis_server()
     async with edge_at(server.url) as edge:
-        assert (await edge.series())["tokentail_redis_up",] == 1
+        assert up(await edge.series()) == {"control": 1, "log": 1}
         # When Redis is gone, or takes connections and says nothing
         if how == "gone":
             server.kill()
@@ -164,7 +166,7 @@ async def test_without_redis_is_told_that_it_is_away_and_what_else_is_known(
         try:
             # Then the scrape is answered, and says so
             series = await edge.series()
-            assert series["tokentail_redis_up",] == 0
+            assert up(series) == {"control": 0, "log": 0}
             # And in time, though a command may wait for Redis for longer
             assert series["tokentail_redis_scrape_seconds",] < REDIS_SECONDS
             assert series["tokentail_api_followers", PID] == 0
@@ -181,6 +183,26 @@ async def test_without_redis_is_told_that_it_is_away_and_what_else_is_known(
                 os.kill(server.pid, signal.SIGCONT)
 
 
+async def test_each_plane_is_told_by_itself(
+    redis_url: str, new_redis_server: Callable[..., RedisServer]
+) -> None:
+    # Given logs on a server of their own, which goes away
+    logs = new_redis_server()
+    async with edge_at(redis_url, log_redis_url=logs.url) as edge:
+        assert up(await edge.series()) == {"control": 1, "log": 1}
+        logs.kill()
+        # Then only the logs are said to be away, and what the queue's Redis knows is told
+        series = await edge.series()
+        assert up(series) == {"control": 1, "log": 0}
+        assert series["tokentail_jobs_queued",] == 0
+
+
+async def test_the_process_tells_how_much_memory_it_has(edge: Edge) -> None:
+    resident = (await edge.series())["process_resident_memory_bytes", PID]
+    # An interpreter with what an API imports has more than 20 MB, and this machine less than a terabyte.
+    assert 20e6 < resident < 1e12
+
+
 async def test_nothing_of_a_tenant_a_job_or_a_prompt_is_told(edge: Edge, queue: Queue) -> None:
     record, _ = await queue.enqueue("tenant-7", chat("a secret prompt"), "a secret key")
     (claim,) = (await queue.claim("host:1:a", 1)).jobs
@@ -194,5 +216,5 @@ async def test_the_document_lists_each_metric_and_no_other(edge: Edge, queue: Qu
     await queue.renew("host:1:a", [])
     await edge.http.post("/v1/jobs", content=b"{")
     names = {key[0] for key in await edge.series()}
-    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `tokentail_")]
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
     assert {row.split("`")[1] for row in rows} == names

@@ -26,8 +26,10 @@ from tokentail.api.follow import Follow
 from tokentail.api.headroom import Headroom
 from tokentail.api.overdue import Overdue
 from tokentail.api.problems import Problem
+from tokentail.api.servers import Servers
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
+from tokentail.api.watch import Watch
 from tokentail.shared import redis as store
 from tokentail.shared import tasks
 from tokentail.shared.errors import StoreUnavailable, TokentailError
@@ -89,13 +91,13 @@ def create_app(
 async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Context]:
     redis = store.client(settings.redis_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
     plane = data_plane(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
-    headroom = Headroom(redis, plane)
+    servers, headroom = Servers(redis, plane, settings), Headroom()
     logs = Logs(plane, wait_replicas=settings.wait_replicas)
     queue, tails = Queue(redis, settings), Tails(plane)
-    context = Context(settings, models, redis, plane, queue, logs, tails, headroom)
+    context = Context(settings, models, redis, plane, queue, logs, tails, servers, headroom)
     helpers = [
         asyncio.create_task(tails.run()),
-        asyncio.create_task(headroom.run()),
+        asyncio.create_task(Watch(servers, headroom).run()),
         asyncio.create_task(Overdue(queue, logs).run()),
         asyncio.create_task(Sweeper(tails, queue, logs, settings).run()),
     ]

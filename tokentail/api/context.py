@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from tokentail.api.headroom import Headroom
+from tokentail.api.outages import reason_of
+from tokentail.api.servers import Servers
 from tokentail.api.tails import Tails
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
@@ -41,6 +43,7 @@ class Context:
     queue: Queue
     logs: Logs
     tails: Tails
+    servers: Servers
     headroom: Headroom
     draining: bool = field(default=False)
     is_broken: bool = field(default=False)
@@ -50,7 +53,7 @@ class Context:
     def refused(self, error: StoreUnavailable) -> None:
         """Tell the operator why requests are refused; not for each of a thousand."""
         if time.monotonic() - self._refused_at > REFUSALS_SECONDS:
-            logger.warning("requests are refused", reason=str(error))
+            logger.warning("requests are refused", reason=str(error), cause=reason_of(error))
             self._refused_at = time.monotonic()
 
     def drain(self) -> None:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tokentail.api.servers import Answer
 from tokentail.shared import redis as store
-from tokentail.shared.data_plane import DataPlane
-from tokentail.shared.errors import NoRoom, StoreUnavailable
+from tokentail.shared.errors import NoRoom
 
 logger = structlog.get_logger()
 
-#: How often Redis is asked. Memory grows by what workers write, which fills no tenth of it in a second.
-LOOK_SECONDS = 1.0
-
 
 class Headroom:
-    """`run` it as a task."""
+    """Hears what every server says of its memory, and says whether jobs may be accepted."""
 
-    def __init__(self, redis: Redis, plane: DataPlane) -> None:
-        self._redis = redis
-        self._plane = plane
+    def __init__(self) -> None:
         #: Why no job may be accepted now.
         self.refusal: str | None = None
         self._is_blind = False
@@ -34,35 +28,18 @@ class Headroom:
         if self.refusal is not None:
             raise NoRoom(self.refusal)
 
-    async def run(self) -> None:
-        """Look for ever; ends by cancellation."""
-        while True:
-            await self.look()
-            await asyncio.sleep(LOOK_SECONDS)
-
-    async def look(self) -> None:
-        """Ask every server once."""
-        try:
-            servers = [self._redis, *await self._plane.primaries()]
-        except StoreUnavailable:
-            return  # A Redis that does not answer takes no jobs anyway.
-        refusals = [await self._refusal_of(redis) for redis in servers]
+    def hear(self, answers: Iterable[Answer[dict[str, Any]]]) -> None:
+        """Decide anew. A server that is away refuses jobs by itself, as long as it is."""
+        refusals = [_refusal(answer.value) for answer in answers if answer.value is not None]
         refusal = next(filter(None, refusals), None)
         if refusal != self.refusal:
             logger.warning("jobs are refused" if refusal else "jobs are accepted again", reason=refusal)
         self.refusal = refusal
-
-    async def _refusal_of(self, redis: Redis) -> str | None:
-        try:
-            return _refusal(await store.memory(redis))
-        except StoreUnavailable:
-            return None  # It refuses jobs by itself, as long as it is away.
-        except ResponseError as error:
+        for answer in answers:
             # A user who may not ask: then nobody can tell.
-            if not self._is_blind:
+            if isinstance(answer.error, ResponseError) and not self._is_blind:
                 self._is_blind = True
-                logger.warning("how full Redis is can't be known", reason=str(error))
-            return None
+                logger.warning("how full Redis is can't be known", reason=str(answer.error))
 
 
 def _refusal(memory: dict[str, Any]) -> str | None:

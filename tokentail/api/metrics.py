@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -24,6 +26,7 @@ from starlette.responses import Response
 
 from tokentail.api.context import Context, context_of
 from tokentail.api.problems import Problem
+from tokentail.api.servers import CONTROL, Answer, ping
 from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
@@ -74,8 +77,13 @@ async def metrics(request: Request) -> Response:
     """The metrics in Prometheus's text format; also, with what is known then, while Redis is away."""
     context, edge = context_of(request), request.app.state.edge
     began = time.monotonic()
-    installation = await _look(context)
-    families = _Families([*_of_redis(installation, time.monotonic() - began), *_of_process(context, edge)])
+    installation, answers = await asyncio.gather(
+        _look(context), context.servers.ask(ping, timeout_seconds=REDIS_SECONDS)
+    )
+    seconds = time.monotonic() - began
+    families = _Families(
+        [_up(installation, answers), *_of_redis(installation, seconds), *_of_process(context, edge)]
+    )
     registry = CollectorRegistry()
     registry.register(families)
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -111,11 +119,23 @@ async def _read(redis: Redis, lease_seconds: float) -> Installation:
     return Installation(queued, suspects, running, dead, alive)
 
 
+def _up(installation: Installation | None, answers: list[Answer[None]]) -> Metric:
+    family = GaugeMetricFamily(
+        "tokentail_redis_up",
+        "Whether Redis answered this scrape, by plane and node of a cluster (the same from every process)",
+        labels=["plane", "node"],
+    )
+    for answer in answers:
+        for plane in answer.server.planes:
+            is_up = installation is not None if plane == CONTROL else answer.error is None
+            family.add_metric([plane, answer.server.node], is_up)
+    return family
+
+
 def _of_redis(installation: Installation | None, seconds: float) -> Iterator[Metric]:
     def gauge(name: str, help_text: str, value: float) -> Metric:
         return GaugeMetricFamily(f"tokentail_{name}", f"{help_text} (the same from every process)", value)
 
-    yield gauge("redis_up", "Whether Redis answered this scrape", installation is not None)
     yield gauge("redis_scrape_seconds", "How long this scrape waited for Redis", seconds)
     if installation is None:
         return
@@ -143,6 +163,14 @@ def _of_process(context: Context, edge: Edge) -> Iterator[Metric]:
         family.add_metric([pid], value)
         return family
 
+    if (resident := _resident_bytes()) is not None:
+        family = GaugeMetricFamily(
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes (of the process that answered)",
+            labels=["pid"],
+        )
+        family.add_metric([pid], resident)
+        yield family
     tails = context.tails.all()
     yield gauge("loop_lag_seconds", "How late its event loop was at worst lately", edge.lag.seconds)
     yield gauge("followers", "Followers it serves", sum(len(tail.followers) for tail in tails))
@@ -155,6 +183,15 @@ def _of_process(context: Context, edge: Edge) -> Iterator[Metric]:
     for code, count in sorted(edge.refused.items()):
         refused.add_metric([pid, code], count)
     yield refused
+
+
+def _resident_bytes() -> int | None:
+    """None where the system does not say it in Linux's way."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return None
+    return int(pages) * resource.getpagesize()
 
 
 class _Families(Collector):

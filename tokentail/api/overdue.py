@@ -7,6 +7,7 @@ import contextlib
 
 import structlog
 
+from tokentail.api.outages import Hindrance
 from tokentail.shared import endings
 from tokentail.shared.errors import JobNotFound, StoreUnavailable
 from tokentail.shared.log import Logs
@@ -25,6 +26,7 @@ class Overdue:
     def __init__(self, queue: Queue, logs: Logs) -> None:
         self._queue = queue
         self._logs = logs
+        self._hindrance = Hindrance("look for jobs that waited too long")
 
     async def run(self) -> None:
         """Look for ever; ends by cancellation."""
@@ -32,8 +34,9 @@ class Overdue:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self.look()
-            except StoreUnavailable:
-                logger.warning("the queue can't be looked through for jobs that waited too long")
+                self._hindrance.over()
+            except StoreUnavailable as error:
+                self._hindrance.met(error)
 
     async def look(self) -> None:
         """End what waits too long now, and tell its followers. Raises StoreUnavailable; what is left undone

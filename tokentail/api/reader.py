@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-import structlog
 from redis.asyncio import Connection
 from redis.exceptions import ResponseError
 
 from tokentail.api.migration import means_migration, read_singly
+from tokentail.api.outages import Hindrance
 from tokentail.api.tail import Tail
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
@@ -22,8 +22,6 @@ from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import PAGE, Entry
 from tokentail.shared.slots import redirection
-
-logger = structlog.get_logger()
 
 #: At most two reads begin within this time: a read costs Redis ~0.7 µs for each watched log, so under load
 #: it should bring more than one entry. Two, because after a silence the first brings an attempt's beginning
@@ -51,6 +49,7 @@ class Reader:
         self._connection: Connection | None = None
         self._node = ""
         self._client_id = 0
+        self._hindrance = Hindrance("read logs")
         self._watched = asyncio.Event()
         self._blocked = False
         self._nudging: asyncio.Task[None] | None = None
@@ -72,10 +71,11 @@ class Reader:
                 before, began = began, loop.time()
                 try:
                     found = await self._read()
+                    self._hindrance.over()
                     pause = store.AWAY_SECONDS
                 except StoreUnavailable as error:
                     if not isinstance(error, _Moved):
-                        logger.warning("the logs can't be read", retry_seconds=pause)
+                        self._hindrance.met(error)
                         self._plane.doubt(self._node)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import signal
@@ -14,12 +15,15 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
-from tokentail.api.app import create_app
+from tokentail.api.app import REDIS_SECONDS, create_app
 from tokentail.api.context import Context
 from tokentail.api.follow import ABORT_EXTENSION
 from tokentail.shared import logging
+from tokentail.shared import redis as store
+from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.listening import BACKLOG, listen, url_of
 from tokentail.shared.models import ModelList
+from tokentail.shared.planes import data_plane
 from tokentail.shared.settings import Settings
 
 #: Streams end at once when told to; this is for a client that takes nothing of what is buffered for it.
@@ -32,10 +36,12 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Port 0 takes a free one.
 
     Prints `api on http://<host>:<port>` on standard output when it listens. Raises ConfigError, before
-    anything is started, when the address is taken or the model list is wrong.
+    anything is started, when the address is taken, the model list is wrong, or a Redis answers that can't be
+    used. One that is away is waited for: requests are refused until it answers.
     """
     logging.configure(settings, os.environ)
     ModelList.load(settings.models or ModelList.demo_path())
+    asyncio.run(_refuse_unusable(settings))
     listener = listen(host, port)
     started: list[Context] = []
     config = uvicorn.Config(
@@ -54,6 +60,15 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
         timeout_graceful_shutdown=GOODBYE_SECONDS,
     )
     return _serve_many(config, listener) if workers > 1 else _serve_one(config, listener, started)
+
+
+async def _refuse_unusable(settings: Settings) -> None:
+    """Raises ConfigError if a server answers that no waiting will make fit."""
+    async with store.client(settings.redis_url) as redis, data_plane(settings.log_url) as plane:
+        for check in (functools.partial(store.check, redis), plane.check):
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(REDIS_SECONDS):
+                    await check()
 
 
 def _serve_one(config: uvicorn.Config, listener: socket.socket, started: list[Context]) -> int:

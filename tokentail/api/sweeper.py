@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-import structlog
-
+from tokentail.api.outages import Hindrance
 from tokentail.api.tail import Follower, Tail
 from tokentail.api.tails import Tails
 from tokentail.shared import endings
@@ -14,8 +13,6 @@ from tokentail.shared.errors import JobNotFound, StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
-
-logger = structlog.get_logger()
 
 #: How often followers are looked at, and so how late a ping or a cut-off may be. Much shorter than any
 #: sensible setting, and a look at a thousand followers costs well below a millisecond.
@@ -34,6 +31,7 @@ class Sweeper:
         self._queue = queue
         self._logs = logs
         self._settings = settings
+        self._hindrance = Hindrance("check silent logs")
 
     async def run(self) -> None:
         """Sweep for ever; ends by cancellation."""
@@ -49,8 +47,9 @@ class Sweeper:
                 for tail in silent:
                     tail.heard_at = now
                     await self._check(tail)
-            except StoreUnavailable:
-                logger.warning("silent logs can't be checked", logs=len(silent))
+                    self._hindrance.over()
+            except StoreUnavailable as error:
+                self._hindrance.met(error)
 
     def _look_at(self, follower: Follower, now: float) -> None:
         settings = self._settings
