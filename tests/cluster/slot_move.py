@@ -51,6 +51,25 @@ class SlotMove:
         SlotMove(self._nodes, self.slot, self.target, self.source).carry()
         self._set(self.target, "STABLE")
 
+    def call_off(self) -> SlotMove:
+        """Both nodes forget the move. What was carried stands where nobody looks for it."""
+        for node in (self.source, self.target):
+            self._set(node, "STABLE")
+        return self
+
+    def bring_back(self) -> None:
+        """What a move that was called off has left over there goes back; what is here by now stands, and its
+        old copy goes."""
+        # Of a slot that is not its own a node gives keys away only while it takes it over.
+        self._set(self.target, "IMPORTING", self.source.id)
+        back = SlotMove(self._nodes, self.slot, self.target, self.source)
+        for key in self.target.client.execute_command("CLUSTER", "GETKEYSINSLOT", self.slot, 10_000):
+            if self.source.client.exists(key):
+                self.target.client.pipeline(transaction=False).execute_command("ASKING").delete(key).execute()
+            else:
+                back.carry(key)
+        self._set(self.target, "STABLE")
+
     def set_owner(self, of_mind: Node, owner: Node) -> None:
         """Let one node believe that another one, or itself, holds the slot."""
         self._set(of_mind, "NODE", owner.id)
