@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from tokentail.cli import printing
-from tokentail.cli.setting_options import DEAD, with_settings
-from tokentail.cli.stack_settings import Data, settings_of
+from tokentail.cli.setting_options import DEAD_PURGE, DEAD_READ, DEAD_REPLAY, with_settings
+from tokentail.cli.stack_settings import Data, note_unknown_variables, settings_of
 
 if TYPE_CHECKING:
     from tokentail.shared.dead_letters import DeadLetters
@@ -28,10 +29,25 @@ _ALL = 10_000
 _DATA = Path(".tokentail")
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.", show_default=False)]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", show_default=False)]
+JobIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[JOB]...", help="Ids of jobs, from `dead list`.", show_default=False),
+]
+Every = Annotated[bool, typer.Option("--all", help="All dead letters that there are.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
-dead = typer.Typer(no_args_is_help=True, help="Jobs that were ended because they kept killing their workers.")
+_NONE = "There are no dead letters."
+
+# The help page keeps every line break.
+_HELP = (
+    "Jobs that were ended because they kept killing their workers.\n\n"
+    "Such a job is ended as `failed` with the code `worker_lost`. It is kept, with what the user wrote, as a "
+    "dead letter for a week (TOKENTAIL_DEAD_TTL_SECONDS): `list` finds it, `show` tells what was asked, "
+    "`replay` submits it again once the cause is mended, `purge` deletes it.\n\n"
+    "These commands talk to Redis, not to the API: name the one that your API and workers use."
+)
+
+dead = typer.Typer(no_args_is_help=True, help=_HELP)
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +56,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dead.command("list")
-@with_settings(*DEAD)
+@with_settings(*DEAD_READ)
 def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
     as_json: Json = False,
@@ -55,11 +71,11 @@ def list_letters(
     elif records:
         _print_table(records)
     else:
-        printing.note("There are no dead letters.")
+        printing.note(_NONE)
 
 
 @dead.command()
-@with_settings(*DEAD)
+@with_settings(*DEAD_READ)
 def show(job_id: JobId, as_json: Json = False, data: Data = _DATA, **settings: str | None) -> None:
     """Show a dead letter with its request, which holds what the user wrote."""
     letter = _with_letters(settings_of(settings, data), lambda letters: letters.get(job_id))
@@ -68,14 +84,15 @@ def show(job_id: JobId, as_json: Json = False, data: Data = _DATA, **settings: s
 
 
 @dead.command()
-@with_settings(*DEAD)
+@with_settings(*DEAD_REPLAY)
 def replay(
     job_ids: JobIds = None,
-    every: Annotated[bool, typer.Option("--all", help="All that there are.")] = False,
+    every: Every = False,
     data: Data = _DATA,
     **settings: str | None,
 ) -> None:
     """Submit requests again as new jobs, and take the letters off the list."""
+    _refuse_unclear(job_ids, every)
 
     async def each(letters: DeadLetters) -> None:
         for job_id in await _chosen(letters, job_ids, every):
@@ -85,30 +102,53 @@ def replay(
 
 
 @dead.command()
-@with_settings(*DEAD)
+@with_settings(*DEAD_PURGE)
 def purge(
     job_ids: JobIds = None,
-    every: Annotated[bool, typer.Option("--all", help="All that there are.")] = False,
+    every: Every = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --all deletes them.")] = False,
     data: Data = _DATA,
     **settings: str | None,
 ) -> None:
-    """Delete dead letters with all that is stored of their jobs."""
+    """Delete dead letters with all that is stored of their jobs: records, requests and logs."""
+    _refuse_unclear(job_ids, every)
+    if every and not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("nobody can be asked here; say --yes, too", param_hint="--all")
 
     async def each(letters: DeadLetters) -> None:
-        for job_id in await _chosen(letters, job_ids, every):
+        chosen = await _chosen(letters, job_ids, every)
+        if every and chosen and not yes:
+            typer.confirm(f"Delete {_count(chosen)} for good?", abort=True, err=True)
+        for job_id in chosen:
             await letters.purge(job_id)
             typer.echo(f"{job_id} is deleted.")
 
     _with_letters(settings_of(settings, data), each)
 
 
-async def _chosen(letters: DeadLetters, job_ids: list[str] | None, every: bool) -> list[str]:
-    if every == bool(job_ids):
+def _refuse_unclear(job_ids: list[str] | None, every: bool) -> None:
+    if every and job_ids:
+        raise typer.BadParameter("name jobs or say --all, not both", param_hint="JOB")
+    if not every and not job_ids:
         raise typer.BadParameter("name jobs, or say --all", param_hint="JOB")
-    return [record.id for record in await letters.list(_ALL)] if every else list(job_ids or ())
+
+
+async def _chosen(letters: DeadLetters, job_ids: list[str] | None, every: bool) -> list[str]:
+    if not every:
+        return list(job_ids or ())
+    found = [record.id for record in await letters.list(_ALL)]
+    if not found:
+        printing.note(_NONE)
+    return found
+
+
+def _count(chosen: list[str]) -> str:
+    return "one dead letter" if len(chosen) == 1 else f"{len(chosen)} dead letters"
 
 
 def _with_letters(settings: Settings, deed: Callable[[DeadLetters], Awaitable[_T]]) -> _T:
+    note_unknown_variables()
+
     async def do() -> _T:
         async with _letters(settings) as letters:
             return await deed(letters)

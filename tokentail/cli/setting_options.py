@@ -69,8 +69,11 @@ WORKER = (*REDIS, *_BOTH, *_WORKER_ONLY)
 #: `up` brings its own Redis, which has no replica.
 UP = (*_BOTH, *_WORKER_ONLY, *_API_ONLY)
 DOCTOR = (*REDIS, "models")
-#: Replayed jobs are new ones.
-DEAD = (*REDIS, "deadline_seconds", "queue_seconds", "max_queue")
+#: Records and requests of dead letters are in the queue's Redis.
+DEAD_READ = ("redis_url",)
+DEAD_PURGE = REDIS
+#: Replayed jobs are new ones. Their logs begin when a worker claims them.
+DEAD_REPLAY = ("redis_url", "wait_replicas", "deadline_seconds", "queue_seconds", "max_queue")
 
 
 def with_settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

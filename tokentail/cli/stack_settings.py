@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from tokentail.shared.settings import Settings
 
 Data = Annotated[
-    Path, typer.Option(metavar="DIR", help="Without a Redis URL: look at the stack that `up` runs here.")
+    Path,
+    typer.Option(
+        metavar="DIR", help="If no Redis URL is given: the data directory of a running `tokentail up`."
+    ),
 ]
 
 
@@ -24,3 +27,12 @@ def settings_of(options: dict[str, str | None], data: Path) -> Settings:
     if options["redis_url"] is None and "TOKENTAIL_REDIS_URL" not in os.environ:
         options = {**options, "redis_url": embedded_url(data / "redis")}
     return Settings.load(**options)
+
+
+def note_unknown_variables() -> None:
+    """Say on stderr which variables look like settings and are none."""
+    from tokentail.cli import printing  # noqa: PLC0415
+    from tokentail.shared.settings import unknown_variables  # noqa: PLC0415
+
+    for name in unknown_variables(os.environ):
+        printing.note(f"{name} is no setting and changes nothing.", dim=False)
