@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -95,7 +96,23 @@ def test_a_redis_that_is_away_is_one_finding_without_its_password() -> None:
     assert finding.verdict is Verdict.FAIL
     assert finding.advice is not None
     assert "127.0.0.1:1" in finding.advice
+    assert "set TOKENTAIL_REDIS_URL." in finding.advice
     assert "hunter2" not in finding.advice
+
+
+def test_logs_that_are_away_are_found_by_their_own_variable(redis_url: str) -> None:
+    finding = look(redis_url, log_redis_url="redis://127.0.0.1:1/0")["log redis"]
+
+    assert (finding.verdict, finding.found) == (Verdict.FAIL, "no answer")
+    assert "set TOKENTAIL_LOG_REDIS_URL." in str(finding.advice)
+    assert "tokentail up" not in str(finding.advice)
+
+
+def test_a_variable_that_is_no_setting_is_a_finding(redis_url: str) -> None:
+    findings = check_up(Settings.load(redis_url=redis_url), {"TOKENTAIL_WAIT_REPLICA": "2"})
+
+    (finding,) = [finding for finding in findings if finding.check == "settings"]
+    assert (finding.verdict, finding.found) == (Verdict.WARN, "TOKENTAIL_WAIT_REPLICA is no setting")
 
 
 def test_both_planes_are_looked_at(redis_url: str, new_redis_server: Callable[..., RedisServer]) -> None:
@@ -197,6 +214,19 @@ def test_the_command_exits_with_1_when_something_is_broken() -> None:
     assert code == 1
     assert "Connection refused" in table
     assert doctor("--redis-url=redis://127.0.0.1:1/0", "--worker")[0] == 1
+
+
+def test_each_finding_is_one_line_where_programs_read(tmp_path: Path) -> None:
+    # Given a finding that is longer than a terminal is wide, and no terminal
+    models = tmp_path / ("a-long-name-" * 10) / "models.yaml"
+    command = [TOKENTAIL, "doctor", "--redis-url=redis://127.0.0.1:1/0", f"--models={models}"]
+    narrow = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run(command, env=narrow, capture_output=True, text=True, check=False)
+    # Then each line begins with a verdict, up to the advice; and that is on one line, too
+    table, *advice = done.stdout.split("\n\n")
+    assert [line.split()[0] for line in table.splitlines()] == ["fail", "fail"]
+    assert [text.strip().count("\n") for text in advice] == [0, 0]
+    assert str(models) in done.stdout
 
 
 def test_a_cluster_that_is_away_is_one_finding_without_its_password(redis_url: str) -> None:

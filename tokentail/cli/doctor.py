@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tokentail.shared.settings import Settings
     from tokentail.stack.finding import Finding
 
+#: Wider than any finding.
+_UNCUT = 2000
+
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -70,6 +73,9 @@ def _print(findings: list[Finding]) -> None:
         colour = _COLOURS[finding.verdict]
         table.add_row(f"[{colour}]{finding.verdict}[/]", finding.check, escape(finding.found))
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        # Whoever reads it there looks for lines; without a terminal they would be cut at 80 characters.
+        console = Console(highlight=False, soft_wrap=True, width=_UNCUT)
     console.print(table)
     for finding in findings:
         if finding.advice:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -11,16 +10,15 @@ from typing import Any
 import redis
 
 from tokentail.shared import keys, redis_url
-from tokentail.shared.errors import ConfigError, StoreUnavailable
+from tokentail.shared.errors import ConfigError
 from tokentail.shared.lag import SLOW_SECONDS
 from tokentail.shared.models import ModelList
 from tokentail.shared.opinion import NoPrimary
-from tokentail.shared.planes import data_plane
 from tokentail.shared.redis_url import without_password
-from tokentail.shared.settings import PREFIX, Settings
-from tokentail.stack import replicas_checkup, sentinel_checkup, server_checkup
+from tokentail.shared.settings import PREFIX, Settings, unknown_variables
+from tokentail.stack import cluster_checkup, replicas_checkup, sentinel_checkup, server_checkup
 from tokentail.stack.environment import referenced_names
-from tokentail.stack.finding import Finding, Verdict
+from tokentail.stack.finding import VARIABLES, Finding, Verdict
 
 #: A server that takes longer than this to answer at all can't carry a live stream.
 TIMEOUT_SECONDS = 3.0
@@ -30,7 +28,7 @@ QUEUE_ALARM = 0.8
 
 def check_up(settings: Settings, environment: Mapping[str, str] = os.environ) -> list[Finding]:
     """Look at everything. Never raises for what it finds; an answer with a FAIL is bad news."""
-    return [*_planes(settings), *_models(settings, environment)]
+    return [*_variables(environment), *_planes(settings), *_models(settings, environment)]
 
 
 def worker_is_alive(settings: Settings, host: str | None = None) -> bool:
@@ -45,6 +43,13 @@ def worker_is_alive(settings: Settings, host: str | None = None) -> bool:
         return False
 
 
+def _variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    for name in unknown_variables(environment):
+        yield Finding(
+            "settings", Verdict.WARN, f"{name} is no setting", "It changes nothing: is it misspelt?"
+        )
+
+
 def _planes(settings: Settings) -> Iterator[Finding]:
     yield from _server("redis", settings.redis_url, settings)
     if settings.log_url != settings.redis_url:
@@ -53,7 +58,7 @@ def _planes(settings: Settings) -> Iterator[Finding]:
 
 def _server(name: str, url: str, settings: Settings) -> Iterator[Finding]:
     if redis_url.is_cluster(url):
-        yield _cluster(name, url)
+        yield from cluster_checkup.look(name, url)
         return
     if redis_url.is_sentinel(url):
         yield from sentinel_checkup.look(name, sentinel_checkup.ask(url), settings.lease_seconds)
@@ -66,7 +71,8 @@ def _server(name: str, url: str, settings: Settings) -> Iterator[Finding]:
         yield Finding(name, Verdict.FAIL, "not usable", f"{without_password(url)} says: {error}.")
     except (redis.RedisError, OSError) as error:
         found = f"{without_password(url)}: {str(error).rstrip('.')}."
-        advice = "Start it, or `tokentail up`, which brings its own; or set TOKENTAIL_REDIS_URL."
+        own = "" if name == "log redis" else ", or `tokentail up`, which brings its own"
+        advice = f"Start it{own}; or set {VARIABLES[name]}."
         yield Finding(name, Verdict.FAIL, "no answer", f"{found} {advice}")
 
 
@@ -81,21 +87,6 @@ def _primary(name: str, url: str, client: Any, settings: Settings) -> Iterator[F
         yield _workers(client, settings)
         yield from _event_loops(client, settings)
         yield _queue(client, settings)
-
-
-def _cluster(name: str, url: str) -> Finding:
-    async def check() -> None:
-        plane = data_plane(url, timeout_seconds=TIMEOUT_SECONDS)
-        try:
-            await plane.check()
-        finally:
-            await plane.aclose()
-
-    try:
-        asyncio.run(check())
-    except (ConfigError, StoreUnavailable) as error:
-        return Finding(name, Verdict.FAIL, "not usable", f"{without_password(url)}: {error}")
-    return Finding(name, Verdict.OK, "every slot of the cluster is held by a node that can be used")
 
 
 def _connect(url: str) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+#: Which variable names a server that findings call so.
+VARIABLES = {"redis": "TOKENTAIL_REDIS_URL", "log redis": "TOKENTAIL_LOG_REDIS_URL"}
+
 
 class Verdict(StrEnum):
     OK = "ok"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokentail.shared.redis import FULL_SHARE, OLDEST_VERSION
-from tokentail.stack.finding import Finding, Verdict
+from tokentail.stack.finding import VARIABLES, Finding, Verdict
 
 PINGS = 21
 #: A token costs two trips, writing and reading; beyond this a reader begins to see them.
@@ -19,12 +19,13 @@ FILLING_SHARE = 0.8
 CLOCK_SECONDS = 1.0
 
 
-def look(name: str, client: Any, info: Mapping[str, Any]) -> Iterator[Finding]:
-    """The findings on one server."""
+def look(name: str, client: Any, info: Mapping[str, Any], *, of_cluster: bool = False) -> Iterator[Finding]:
+    """The findings on one server, or on a node of a cluster, whose role is the cluster's to know."""
     yield _version(name, info)
     yield _policy(name, info)
     yield _memory(name, info)
-    yield _role(name, info)
+    if not of_cluster:
+        yield _role(name, info)
     yield _persistence(name, info)
     yield _latency(name, client)
     yield _clock(name, client)
@@ -63,14 +64,16 @@ def _memory(name: str, info: Mapping[str, Any]) -> Finding:
 def _role(name: str, info: Mapping[str, Any]) -> Finding:
     role = str(info.get("role", "unknown"))
     if info.get("redis_mode") == "sentinel":
-        advice = "Name it as redis+sentinel://host:port/<primary's name>."
+        advice = f"Name it as {VARIABLES[name]}=redis+sentinel://host:port/<primary's name>."
         return Finding(f"{name} role", Verdict.FAIL, "sentinel", advice)
     if info.get("cluster_enabled"):
-        advice = "Logs may live there: name it as redis+cluster://host:port,host:port."
+        advice = "Only logs may live there: name it as TOKENTAIL_LOG_REDIS_URL=redis+cluster://host:port,host:port."
         return Finding(f"{name} role", Verdict.FAIL, "node of a cluster", advice)
     if role == "master":
         return Finding(f"{name} role", Verdict.OK, "primary")
-    return Finding(f"{name} role", Verdict.FAIL, role, "It is a replica: point tokentail at the primary.")
+    return Finding(
+        f"{name} role", Verdict.FAIL, role, f"It is a replica: let {VARIABLES[name]} name the primary."
+    )
 
 
 def _persistence(name: str, info: Mapping[str, Any]) -> Finding:
