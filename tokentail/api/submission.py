@@ -87,7 +87,7 @@ def invalid_parameter(name: str, message: str) -> Problem:
 
 def _fault(problem: Any, data: Any) -> dict[str, str]:
     kind, loc = problem["type"], problem["loc"]
-    message = _MESSAGES.get(kind) or problem["msg"].removeprefix("Value error, ")
+    message = _message(problem)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         # pydantic blames the whole object for the field that says what kind of object it is.
         loc = (*loc, problem["ctx"]["discriminator"].strip("'"))
@@ -97,8 +97,40 @@ def _fault(problem: Any, data: Any) -> dict[str, str]:
     return {"pointer": _pointer(loc, data, kind), "message": message}
 
 
+def _message(problem: Any) -> str:
+    """What is wrong, to go on behind the name of a field; in pydantic's words where we have none."""
+    limits = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in problem.get("ctx", {}).items()
+    }
+    plural = "" if 1 in (limits.get("min_length"), limits.get("max_length")) else "s"
+    template = _MESSAGES.get(problem["type"])
+    message = (
+        template.format(**limits, s=plural) if template else problem["msg"].removeprefix("Value error, ")
+    )
+    # pydantic's sign that it is not the value in this place that is wrong, but what the place is called.
+    return f"its name {message}" if problem["loc"][-1:] == ("[key]",) else message
+
+
+#: pydantic's kinds of faults. Its own words speak of inputs and dictionaries.
 _MESSAGES = {
     "missing": "is required",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "less_than_equal": "must be at most {le}",
+    "greater_than_equal": "must be at least {ge}",
+    "too_short": "must have at least {min_length} item{s}",
+    "too_long": "must have at most {max_length} item{s}",
+    "string_too_short": "must have at least {min_length} character{s}",
+    "string_too_long": "must have at most {max_length} character{s}",
+    "string_pattern_mismatch": "must match {pattern}",
     "union_tag_not_found": "is required",
     "extra_forbidden": "is not a known field",
     "model_type": "must be an object",
