@@ -8,10 +8,10 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format bench reliability chaos lock clean
+.PHONY: help up test check format bench bench-peers reliability chaos lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/.runtime ## Run the whole stack on 127.0.0.1:8000 until Ctrl-C (ARGS="...")
 	@exec $(VENV)/bin/tokentail up $(ARGS)
@@ -28,8 +28,14 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(VENV)/.dev ## Measure against the plain ways of doing it
+bench: $(VENV)/.dev ## Measure against the plain ways of doing it (ARGS="fanout many --quick")
 	$(PY) -m bench $(ARGS)
+
+# Unpacked, not installed: that needs no root, and nothing of it is ever in anybody's way.
+bench-peers: ## Fetch what the benchmark compares with and PyPI does not have: nchan (on Debian)
+	@mkdir -p .peers/debian .peers/nchan
+	cd .peers/debian && rm -f *.deb && apt-get download nginx libnginx-mod-nchan
+	set -e; for package in .peers/debian/*.deb; do dpkg -x "$$package" .peers/nchan; done
 
 reliability: $(VENV)/.dev ## Measure how it gets over crashes, cancels, restarts; or minutes of load (ARGS="soak --minutes 10")
 	$(PY) -m bench.reliability $(ARGS)

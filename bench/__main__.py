@@ -14,11 +14,8 @@ from bench.edge import fanout
 from bench.edge.place import Place
 from bench.effort import FULL, QUICK, Effort
 from bench.machine import machine
-from bench.report import Row
+from bench.report import Found
 from bench.stack import Stack
-
-#: What a part returns: rows and notes.
-Found = tuple[list[Row], list[str]]
 
 #: With a worker and the demo provider.
 _WHOLE = ("first-token", "pickup", "worker-cpu")
@@ -32,8 +29,8 @@ def main() -> None:
     facts = machine()
     parts = options.parts or [*_WHOLE, *_EDGE]
     found = _whole(parts, options.quick) + _edge(parts, options.quick)
-    rows = [row for part, _ in found for row in part]
-    output.publish(options, "", facts, rows, [note for _, part in found for note in part])
+    rows = [row for part in found for row in part.rows]
+    output.publish(options, "", facts, rows, [note for part in found for note in part.notes])
 
 
 def _options() -> argparse.Namespace:
@@ -65,10 +62,10 @@ def _whole(parts: Sequence[str], quick: bool) -> list[Found]:
 def _measured(part: str, stack: Stack, effort: Effort) -> Found:
     output.progress(part)
     if part == "first-token":
-        return first_token.measure(stack, effort)
+        return Found(*first_token.measure(stack, effort))
     measure = cpu.measure if part == "worker-cpu" else pickup.measure
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(measure(stack, effort))
+        return Found(*runner.run(measure(stack, effort)))
 
 
 def _edge(parts: Sequence[str], quick: bool) -> list[Found]:

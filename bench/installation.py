@@ -63,6 +63,12 @@ class Installation:
         self._opened.callback(process.stop)
         return process
 
+    def folder(self, name: str) -> Path:
+        """A folder that goes when all is closed."""
+        folder = self._logs / name
+        folder.mkdir()
+        return folder
+
     def close(self) -> None:
         """End every process that was started here, the newest first."""
         self._opened.close()

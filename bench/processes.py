@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tokentail.stack.leash import leashed
@@ -23,6 +23,11 @@ def cpu_seconds(pid: int) -> float:
     The kernel's CPU clock of another process; /proc counts in steps of 10 ms.
     """
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def waited_seconds(pid: int) -> float:
+    """For how long the main thread of a process was ready to run and had no core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 class Process:
@@ -46,7 +51,7 @@ class Process:
         said, when it ends or takes too long."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            said = self._log.read_text(errors="replace")
+            said = self._said()
             # Only whole lines: the last one may still be on its way.
             if match := re.compile(f"^.*{pattern}.*\n", re.MULTILINE).search(said, self._read_to):
                 self._read_to = match.end()
@@ -54,6 +59,17 @@ class Process:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not say {pattern!r}, but:\n{said}")
             time.sleep(_POLL_SECONDS)
+
+    def until(self, is_ready: Callable[[], bool]) -> None:
+        """Wait for something that the process does without a word. Raises RuntimeError like `wait_for`."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not get ready: {self._said()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")
 
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""

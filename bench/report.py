@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -68,6 +69,14 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """With all digits."""
         return {**asdict(self), "met": self.is_met}
+
+
+class Found(NamedTuple):
+    """What a part of a measurement has to tell. `bars`: figures by name for a picture, in µs."""
+
+    rows: list[Row]
+    notes: list[str]
+    bars: Mapping[str, float] = MappingProxyType({})
 
 
 def percentile(values: Sequence[float], share: float) -> float:

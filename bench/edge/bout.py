@@ -3,69 +3,98 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.edge.connections import connections_to
+from bench.edge.crowd import Counted
 from bench.edge.place import Place
+from bench.edge.plan import Plan
+from bench.edge.redis_watch import Spent
 from bench.edge.side import Side
-from bench.processes import cpu_seconds
+from bench.processes import cpu_seconds, waited_seconds
 
-#: A load, a producer or a Redis that is busy for more of the time than this
-#: is what is measured, not the server.
+#: A load, a producer or a Redis that is busy for more of the time than this is what is measured, not the
+#: server.
 _SATURATED_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one bout has shown. `shares` are parts of one core; `spoiled` is why it must not be reported."""
+    """What one bout has shown, per event that was delivered or per entry that was written.
+
+    `shares` are parts of one core; `waited_share` is how much of the time the server had no core though it
+    had something to do; `spoiled` is why this must not be reported.
+    """
 
     cpu_us: float
     redis_us: float
     p50_ms: float
     p99_ms: float
-    events: int
-    reading: int
+    samples: int
+    reads_per_entry: float
     connections: int
     shares: dict[str, float]
+    waited_share: float
     spoiled: str | None
 
 
-def bout(place: Place, side: Side, *, logs: int, followers: int, rate: float, seconds: float) -> Outcome:
-    """`followers` of each of `logs`, each of which gets `rate` events a second."""
-    opened = side.feed.open(logs)
-    place.crowd.open(side.url, side.paths(opened, followers))
+def bout(place: Place, side: Side, plan: Plan) -> Outcome:
+    """Let a side show what it takes."""
+    logs = side.feed.open(plan.logs)
+    place.crowd.open(side.url, side.paths(logs, plan.followers))
     place.crowd.until(side.before)
     place.crowd.begin()
-    measured = {"server": side.pid, "load": place.crowd.process.pid, "producer": side.feed.process.pid}
-    before = {name: cpu_seconds(pid) for name, pid in measured.items()}
-    place.redis.begin()
-    began = time.monotonic()
-    each = side.feed.run(rate, seconds)
+    watch = _Watch(place, side)
+    each = side.feed.run(plan.rate, plan.seconds)
     counted = place.crowd.until(side.before + each)
-    took = time.monotonic() - began
-    spent = {name: cpu_seconds(pid) - before[name] for name, pid in measured.items()}
-    redis = place.redis.spent()
-    connections = connections_to(place.redis_port, side.pid)
+    outcome = watch.outcome(counted, entries=plan.logs * each, followers=plan.followers, each=each)
     place.crowd.close()
     side.feed.end()
-    shares = {name: seconds / took for name, seconds in (spent | {"Redis": redis.cpu_seconds}).items()}
-    delivered = logs * followers * each
-    return Outcome(
-        cpu_us=spent["server"] / delivered * 1e6,
-        redis_us=redis.cpu_seconds / (logs * each) * 1e6,
-        p50_ms=counted.p50_ms,
-        p99_ms=counted.p99_ms,
-        events=delivered,
-        reading=redis.reading,
-        connections=connections,
-        shares=shares,
-        spoiled=_spoiled(shares, side.before + each, counted.least, counted.most),
-    )
+    return outcome
 
 
-def _spoiled(shares: dict[str, float], expected: int, least: int, most: int) -> str | None:
-    if (least, most) != (expected, expected):
-        return f"followers got {least} to {most} events instead of {expected}"
+class _Watch:
+    """Counts from when it is made."""
+
+    def __init__(self, place: Place, side: Side) -> None:
+        self._place, self._side = place, side
+        self._pids = {
+            "server": side.pid,
+            "load": place.crowd.process.pid,
+            "producer": side.feed.process.pid,
+        }
+        self._cpu = {name: cpu_seconds(pid) for name, pid in self._pids.items()}
+        self._waited = waited_seconds(side.pid)
+        place.redis.begin()
+        self._began = time.monotonic()
+
+    def outcome(self, counted: Counted, *, entries: int, followers: int, each: int) -> Outcome:
+        took = time.monotonic() - self._began
+        spent = {name: cpu_seconds(pid) - self._cpu[name] for name, pid in self._pids.items()}
+        redis = self._place.redis.spent()
+        shares = _shares(spent, redis, took)
+        return Outcome(
+            cpu_us=spent["server"] / (entries * followers) * 1e6,
+            redis_us=redis.cpu_seconds / entries * 1e6,
+            p50_ms=counted.p50_ms,
+            p99_ms=counted.p99_ms,
+            samples=counted.samples,
+            reads_per_entry=redis.reading / entries,
+            connections=connections_to(self._place.redis_port, self._side.pid),
+            shares=shares,
+            waited_share=(waited_seconds(self._side.pid) - self._waited) / took,
+            spoiled=_spoiled(shares, counted, self._side.before + each),
+        )
+
+
+def _shares(spent: Mapping[str, float], redis: Spent, took: float) -> dict[str, float]:
+    return {name: seconds / took for name, seconds in {**spent, "Redis": redis.cpu_seconds}.items()}
+
+
+def _spoiled(shares: Mapping[str, float], counted: Counted, expected: int) -> str | None:
+    if (counted.least, counted.most) != (expected, expected):
+        return f"followers got {counted.least} to {counted.most} events instead of {expected}"
     for name, share in shares.items():
         if name != "server" and share > _SATURATED_SHARE:
             return f"{name} was busy for {share:.0%} of the time"

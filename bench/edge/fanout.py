@@ -2,64 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import median
-
-from bench import output
-from bench.edge.bout import Outcome, bout
+from bench.edge import peers
+from bench.edge.bout import Outcome
 from bench.edge.cores import NOTE
 from bench.edge.effort import EdgeEffort
 from bench.edge.place import Place
-from bench.edge.side import Side
-from bench.report import Aim, Row
+from bench.edge.plan import Plan
+from bench.edge.rounds import Rounds
+from bench.report import Aim, Found, Row
 
 _RATE = 30.0
 
-
-def measure(place: Place, effort: EdgeEffort) -> tuple[list[Row], list[str]]:
-    """Rows and notes."""
-    sides = [place.ours]
-    outcomes: dict[str, list[Outcome]] = {side.name: [] for side in sides}
-    spoiled = []
-    for number in range(effort.rounds):
-        for side in sides:
-            output.progress(f"fan-out {number + 1} of {effort.rounds}: {side.name}")
-            outcome = _bout(place, side, effort)
-            if outcome.spoiled:
-                spoiled.append(f"{side.name}: {outcome.spoiled}")
-            else:
-                outcomes[side.name].append(outcome)
-    return _rows(outcomes[place.ours.name], effort), [NOTE, *_notes(outcomes, spoiled)]
+#: At most so many times a peer's cost.
+_RATIOS = {peers.NCHAN: Aim("ratio", 1.0), peers.LOOP: Aim("ratio", 0.15)}
 
 
-def _bout(place: Place, side: Side, effort: EdgeEffort) -> Outcome:
-    followers = max(1, round(effort.followers * side.share))
-    return bout(place, side, logs=1, followers=followers, rate=_RATE, seconds=effort.seconds)
+def measure(place: Place, effort: EdgeEffort) -> Found:
+    """Beside all peers."""
+    plan = Plan(logs=1, followers=effort.followers, rate=_RATE, seconds=effort.seconds)
+    others, missing = peers.started(place, [peers.nchan, peers.xread_loop, peers.bare_write])
+    rounds = Rounds("fan-out", place.ours.name)
+    rounds.run(place, [place.ours, *others], plan, effort.rounds)
+    about = (
+        f"Fan-out: {effort.followers} followers of one job at {_RATE:.0f} events/s for {effort.seconds:g} s. "
+        "CPU is user and system time of the server's process per event that reached a client. Delivery is "
+        "from the producer's appender to the client's read, which comes after the reads of all clients "
+        f"before it. {NOTE} With {peers.LOOP} there are {peers.LOOP_SHARE:.0%} of the followers: one core "
+        "can't serve more."
+    )
+    return Found(_rows(rounds), [about, *missing, *rounds.notes()], _bars(rounds))
 
 
-def _rows(ours: Sequence[Outcome], effort: EdgeEffort) -> list[Row]:
-    if not ours:
-        return []
-    what = f"fan-out, {effort.followers} followers of 1 job at {_RATE:.0f}/s"
-    n = (len(ours),)
-    return [
-        Row(f"{what}: API CPU per delivered event", "µs", median(o.cpu_us for o in ours), None, n),
-        Row(f"{what}: delivery p50", "ms", median(o.p50_ms for o in ours), None, n, Aim("value", 5)),
-        Row(f"{what}: delivery p99", "ms", median(o.p99_ms for o in ours), None, n, Aim("value", 25)),
-        Row(f"{what}: Redis connections", "", max(o.connections for o in ours), None, n, Aim("value", 5)),
-        Row(f"{what}: reading commands per entry", "", median(_per_entry(o, effort) for o in ours), None, n),
+def _rows(rounds: Rounds) -> list[Row]:
+    rows = [
+        rounds.row(f"API CPU per delivered event, beside {peer}", "µs", _cpu, peer, _RATIOS.get(peer))
+        for peer in rounds.peers
     ]
+    rows += [
+        rounds.row("delivery, p50", "ms", lambda o: o.p50_ms, peers.NCHAN, Aim("value", 5)),
+        rounds.row("delivery, p99", "ms", lambda o: o.p99_ms, peers.NCHAN, Aim("value", 25)),
+        rounds.row("Redis connections", "", lambda o: o.connections, aim=Aim("value", 5)),
+        rounds.row("reading commands per entry", "", lambda o: o.reads_per_entry),
+    ]
+    return [row for row in rows if row is not None]
 
 
-def _per_entry(outcome: Outcome, effort: EdgeEffort) -> float:
-    return outcome.reading / (outcome.events / effort.followers)
+def _bars(rounds: Rounds) -> dict[str, float]:
+    costs = {name: rounds.median(name, _cpu) for name in rounds.outcomes}
+    return {name: cost for name, cost in costs.items() if cost is not None}
 
 
-def _notes(outcomes: dict[str, list[Outcome]], spoiled: Sequence[str]) -> list[str]:
-    notes = []
-    for name, its in outcomes.items():
-        if its:
-            costs = ", ".join(f"{outcome.cpu_us:.1f}" for outcome in its)
-            shares = ", ".join(f"{part} {share:.0%}" for part, share in its[-1].shares.items())
-            notes.append(f"Fan-out, {name}: {costs} µs per event in each round; cores used: {shares}.")
-    return notes + [f"Fan-out, a round left out: {why}." for why in spoiled]
+def _cpu(outcome: Outcome) -> float:
+    return outcome.cpu_us

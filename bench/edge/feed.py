@@ -10,11 +10,10 @@ from bench.processes import Process
 
 
 class Feed:
-    """A process that writes events at a pace: the producer, or what stands in its place for a peer."""
+    """A process, ready to write events at a pace: the producer, or what stands in its place for a peer."""
 
-    def __init__(self, process: Process, ready: str) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
-        process.wait_for(ready)
 
     def open(self, jobs: int) -> list[str]:
         """Begin this many; their ids."""

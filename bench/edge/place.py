@@ -4,6 +4,7 @@ for, each on its core."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from bench.edge.cores import REST, SERVER, pin, raise_file_limit
 from bench.edge.crowd import Crowd
@@ -40,11 +41,12 @@ class Place:
         self.redis = RedisWatch(self._installation.redis_url, self._installation.redis.pid)
         self.redis_port = int(self._installation.redis_url.rpartition(":")[2].partition("/")[0])
         self.crowd = Crowd(self.helper("load", "bench.edge.load"))
-        self._producer = Feed(self.helper("producer", "bench.edge.producer"), "producer ready")
+        producer = self.helper("producer", "bench.edge.producer")
+        producer.wait_for("producer ready")
         self.api = self._installation.spawn_api()
         url = api_url(self.api)
         pin(self.api.pid, SERVER)
-        self.ours = Side("tokentail", self.api, self.api.pid, url, _OURS, self._producer, before=1)
+        self.ours = Side("tokentail", self.api.pid, url, _OURS, Feed(producer), before=1)
 
     def helper(self, name: str, module: str, *args: str) -> Process:
         """Start one of our own programs beside the server under test."""
@@ -55,6 +57,10 @@ class Place:
         process = self._installation.run(name, *command)
         pin(process.pid, cores)
         return process
+
+    def folder(self, name: str) -> Path:
+        """A folder for somebody's files while this is open."""
+        return self._installation.folder(name)
 
     def close(self) -> None:
         """End everything that was started."""

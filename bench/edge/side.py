@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.edge.feed import Feed
-from bench.processes import Process
+from bench.edge.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,19 @@ class Side:
     """
 
     name: str
-    server: Process
     pid: int
     url: str
     path: str
     feed: Feed
     before: int = 0
     share: float = 1.0
-    uses_redis: bool = True
 
     def paths(self, logs: list[str], each: int) -> list[str]:
         """So many followers of each log."""
         return [self.path.format(log) for log in logs for _ in range(each)]
+
+    def part_of(self, plan: Plan) -> Plan:
+        """What of a plan this side can take: fewer followers, or fewer logs where each has one."""
+        if plan.followers == 1:
+            return replace(plan, logs=max(1, round(plan.logs * self.share)))
+        return replace(plan, followers=max(1, round(plan.followers * self.share)))

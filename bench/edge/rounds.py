@@ -1,0 +1,77 @@
+"""Sides that take turns: whatever else the machine does hits all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from bench import output
+from bench.edge.bout import Outcome, bout
+from bench.edge.place import Place
+from bench.edge.plan import Plan
+from bench.edge.side import Side
+from bench.report import Aim, Row
+
+
+class Rounds:
+    """The outcomes of all sides, and what is to be said of them."""
+
+    def __init__(self, what: str, ours: str) -> None:
+        self.what = what
+        self._ours = ours
+        self.outcomes: dict[str, list[Outcome]] = {}
+        self._spoiled: list[str] = []
+
+    def run(self, place: Place, sides: Sequence[Side], plan: Plan, rounds: int) -> None:
+        """So many turns of each."""
+        self.outcomes |= {side.name: [] for side in sides}
+        for number in range(rounds):
+            for side in sides:
+                output.progress(f"{self.what}, round {number + 1} of {rounds}: {side.name}")
+                outcome = bout(place, side, side.part_of(plan))
+                if outcome.spoiled:
+                    self._spoiled.append(f"{side.name}: {outcome.spoiled}")
+                else:
+                    self.outcomes[side.name].append(outcome)
+
+    @property
+    def peers(self) -> list[str]:
+        """The names of the others."""
+        return [name for name in self.outcomes if name != self._ours]
+
+    def median(self, name: str, figure: Callable[[Outcome], float]) -> float | None:
+        """Of a side's rounds; None if none of them counts."""
+        its = self.outcomes.get(name)
+        return median(map(figure, its)) if its else None
+
+    def row(
+        self,
+        measure: str,
+        unit: str,
+        figure: Callable[[Outcome], float],
+        peer: str = "",
+        aim: Aim | None = None,
+    ) -> Row | None:
+        """The medians, beside a peer's if it has any; None if none of our rounds counts."""
+        ours, others = self.median(self._ours, figure), self.median(peer, figure)
+        if ours is None:
+            return None
+        counts = [len(self.outcomes[self._ours])]
+        if others is not None:
+            counts.append(len(self.outcomes[peer]))
+        return Row(f"{self.what}: {measure}", unit, ours, others, tuple(counts), aim)
+
+    def notes(self) -> list[str]:
+        """What each round has shown, and which had to be left out."""
+        notes = [_note(f"{self.what}, {name}", its) for name, its in self.outcomes.items() if its]
+        return notes + [f"{self.what}, a round left out: {why}." for why in self._spoiled]
+
+
+def _note(what: str, outcomes: Sequence[Outcome]) -> str:
+    costs = ", ".join(f"{outcome.cpu_us:.1f}" for outcome in outcomes)
+    waits = ", ".join(f"{outcome.waited_share:.0%}" for outcome in outcomes)
+    shares = ", ".join(f"{part} {share:.0%}" for part, share in outcomes[-1].shares.items())
+    return (
+        f"{what[:1].upper()}{what[1:]}: {costs} µs per delivered event in each round; the server was ready "
+        f"to run but had no core for {waits} of the time. Cores used in the last: {shares}."
+    )
