@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from given import eventually
 from redis import exceptions as driver
 from structlog.testing import capture_logs
 
 from tokentail.api import watch as watch_module
+from tokentail.api.app import create_app
 from tokentail.api.headroom import Headroom
 from tokentail.api.outages import Hindrance, Outages, reason_of
 from tokentail.api.servers import Answer, Server, Servers
@@ -69,6 +71,29 @@ async def test_an_outage_is_one_line_and_its_end_another(
         with capture_logs() as lines:
             await watch.look()
         assert [line["event"] for line in lines] == ["Redis is away"]
+
+
+async def test_refused_requests_are_told_with_what_redis_said(
+    new_redis_server: Callable[..., RedisServer],
+) -> None:
+    # Given a Redis that is there, and stores nothing because its replicas are away
+    server = new_redis_server()
+    asgi: Any = create_app(Settings(redis_url=server.url))
+    transport = httpx.ASGITransport(asgi)
+    async with (
+        asgi._app.router.lifespan_context(asgi._app),
+        httpx.AsyncClient(transport=transport, base_url="http://edge") as http,
+        store.client(server.url) as redis,
+    ):
+        await redis.config_set("min-replicas-to-write", 1)
+        with capture_logs() as lines:
+            # When clients submit; Then they are sent away without details, and the operator gets them once
+            body = {"model": "demo", "messages": [{"role": "user", "content": "my secret prompt"}]}
+            for _ in range(3):
+                assert (await http.post("/v1/jobs", json=body)).status_code == 503
+        (line,) = [line for line in lines if line["event"] == "requests are refused"]
+        assert "NOREPLICAS" in line["cause"]
+        assert "secret" not in str(lines)
 
 
 async def test_the_plane_that_is_away_is_named_and_no_password(
