@@ -45,7 +45,7 @@ class Relay:
     def heal(self) -> None:
         """Behave like a good network again."""
         self._refuses = False
-        self._lose_every = 0
+        self._lose_every = self._lose_next = 0
         self._requests = 0
         self._delay_seconds = 0.0
         self._bytes_per_second = 0.0
@@ -63,6 +63,10 @@ class Relay:
         was done, its sender can't know."""
         self.heal()
         self._lose_every = every
+
+    def lose_next(self, times: int) -> None:
+        """The same for so many more of the next requests."""
+        self._lose_next += times
 
     def stall(self) -> None:
         """Take everything and pass nothing on, as if cables were cut: nobody is told."""
@@ -83,6 +87,9 @@ class Relay:
 
     def dooms_next(self) -> bool:
         """Whether the request that has just come is to lose its reply."""
+        if self._lose_next:
+            self._lose_next -= 1
+            return True
         self._requests += 1
         return bool(self._lose_every) and self._requests % self._lose_every == 0
 
@@ -155,7 +162,7 @@ class _Link:
     async def _pass_requests(self, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await self._client_reader.read(_CHUNK_BYTES):
-                self._doomed = self._relay.dooms_next() or self._doomed
+                self._doomed = self._doomed or self._relay.dooms_next()
                 await self._relay.passage(len(data))
                 writer.write(data)
                 await writer.drain()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import redis
+from processes import REDIS_BINARY
 
 from tokentail.stack.redis_server import RedisServer
 
-#: TOKENTAIL_TEST_REDIS_SERVER=/path/to/redis-server chooses another one than `tokentail up` would.
-REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
+# The chaos and bench packages are not installed; this finds them however pytest was started.
+if (ROOT := str(Path(__file__).parents[1])) not in sys.path:
+    sys.path.insert(0, ROOT)
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so all they start; some of that
 # is sent one on purpose. A handler of ours becomes the default one in children.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -24,16 +25,21 @@ LEASE_SECONDS = 2.0
 class Installation:
     """Redis, a demo provider, one API, and workers as they are asked for.
 
-    `redis` is what has the `url`: a server, or servers behind sentinels.
+    `redis` is what has the `url`: a server, or servers behind sentinels. `scenarios`: what the provider does,
+    by the alias under which it is asked for.
     """
 
-    def __init__(self, redis: RedisServer | Any, **settings: str) -> None:
+    def __init__(self, redis: RedisServer | Any, scenarios: Mapping[str, str], **settings: str) -> None:
         self.redis = redis
+        self._folder = TemporaryDirectory(prefix="tokentail-models-")
+        models = Path(self._folder.name) / "models.yaml"
+        models.write_text(model_list(scenarios))
         self.provider = Running([TOKENTAIL, "demo-provider", "--port", "0"])
         self.provider_url = self.provider.wait_for(r"demo provider on (\S+)")[1]
         self.env = {
             "TOKENTAIL_REDIS_URL": redis.url,
             "TOKENTAIL_DEMO_URL": f"{self.provider_url}/v1",
+            "TOKENTAIL_MODELS": str(models),
             "TOKENTAIL_LEASE_SECONDS": str(LEASE_SECONDS),
             **settings,
         }
@@ -65,6 +71,17 @@ class Installation:
             if process.process.poll() is None:
                 os.kill(process.pid, signal.SIGCONT)
             process.close()
+        self._folder.cleanup()
+
+
+def model_list(scenarios: Mapping[str, str]) -> str:
+    """The `models.yaml` of these aliases, each one of the demo provider's scenarios."""
+    entries = [
+        f"  - model_name: {alias}\n    litellm_params:\n      model: openai/{scenario}\n"
+        "      api_base: os.environ/TOKENTAIL_DEMO_URL\n      api_key: demo\n"
+        for alias, scenario in scenarios.items()
+    ]
+    return "model_list:\n" + "".join(entries)
 
 
 @dataclass
@@ -125,6 +142,10 @@ class Wire:
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
 
+    async def is_ready(self) -> bool:
+        """Whether the API would have a load balancer send it requests."""
+        return (await self.http.get("/readyz")).status_code == 200
+
     async def ended(self, job_id: str) -> dict[str, Any]:
         """The job after its ending."""
         job = await self.job(job_id, wait=60)
@@ -177,15 +198,3 @@ class Wire:
     async def open_gate(self, name: str) -> None:
         """Let the provider's `wait` scenarios of this gate go on."""
         (await self.provider.post(f"/gates/{name}")).raise_for_status()
-
-
-async def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """The condition's value as soon as it is true (it may be a coroutine function); fails if it never is."""
-    async with asyncio.timeout(seconds):
-        while True:
-            value = condition()
-            if asyncio.iscoroutine(value):
-                value = await value
-            if value:
-                return value
-            await asyncio.sleep(0.005)

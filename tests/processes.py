@@ -15,6 +15,8 @@ from pathlib import Path
 
 #: Far beyond what anything here takes, so that a slow machine fails no test and a hang still ends.
 PATIENCE_SECONDS = 60.0
+#: TOKENTAIL_TEST_REDIS_SERVER=/path/to/redis-server chooses another one than `tokentail up` would.
+REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
 TOKENTAIL = str(Path(sys.executable).with_name("tokentail"))
 
 

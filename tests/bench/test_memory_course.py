@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-# The bench package is not installed; this finds it however pytest was started.
-if (root := str(Path(__file__).parents[2])) not in sys.path:
-    sys.path.insert(0, root)
 
 from bench.reliability.memory import Sample, course
 

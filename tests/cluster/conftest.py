@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from following import tails_at
@@ -14,13 +12,10 @@ from pens import Desk, desk_at
 from tokentail.api.tails import Tails
 from tokentail.shared.cluster import Cluster
 
-#: The same as everywhere, see tests/conftest.py.
-REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
-
 
 @pytest.fixture(scope="session")
 def shared_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    made = Nodes(tmp_path_factory.mktemp("cluster"), spare=1, binary=REDIS_BINARY)
+    made = Nodes(tmp_path_factory.mktemp("cluster"), spare=1)
     try:
         yield made.start()
     finally:
@@ -62,7 +57,7 @@ def new_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     made: list[Nodes] = []
 
     def make(**options: int) -> Nodes:
-        made.append(Nodes(tmp_path_factory.mktemp("own-cluster"), binary=REDIS_BINARY, **options))
+        made.append(Nodes(tmp_path_factory.mktemp("own-cluster"), **options))
         return made[-1].start()
 
     yield make

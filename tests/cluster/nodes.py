@@ -8,7 +8,7 @@ from pathlib import Path
 
 import redis
 from node import Node
-from processes import until
+from processes import REDIS_BINARY, until
 from redis.crc import key_slot
 from slot_move import SlotMove
 
@@ -27,9 +27,8 @@ class Nodes:
         primaries: int = 3,
         replicas: int = 0,
         spare: int = 0,
-        binary: Path | None = None,
     ) -> None:
-        path = find_redis(binary).path
+        path = find_redis(REDIS_BINARY).path
         self.all = [Node(directory / f"node-{n}", path) for n in range(primaries + replicas + spare)]
         self.primaries = self.all[:primaries]
         self.replicas = self.all[primaries : primaries + replicas]

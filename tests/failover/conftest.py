@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from installation import Installation, Wire
@@ -12,9 +10,6 @@ from scripted_sentinels import ScriptedSentinel
 from sentinels import Sentineled
 
 from tokentail.stack.redis_server import RedisServer
-
-#: The same as everywhere, see tests/conftest.py.
-REDIS_BINARY = Path(chosen) if (chosen := os.environ.get("TOKENTAIL_TEST_REDIS_SERVER")) else None
 
 #: Longer than a failover takes here, so that nobody's job is taken for lost.
 LEASE_SECONDS = "20"
@@ -26,7 +21,7 @@ def new_sentineled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
     made: list[Sentineled] = []
 
     def make(**options: int) -> Sentineled:
-        made.append(Sentineled(tmp_path_factory.mktemp("sentineled"), binary=REDIS_BINARY, **options))
+        made.append(Sentineled(tmp_path_factory.mktemp("sentineled"), **options))
         return made[-1].start()
 
     yield make
@@ -52,29 +47,15 @@ SCENARIOS = {
 @pytest.fixture(scope="module")
 def shared_sentineled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentineled]:
     """A primary and two replicas, which the tests of one file hand to each other whole."""
-    sentineled = Sentineled(tmp_path_factory.mktemp("sentineled"), replicas=2, binary=REDIS_BINARY)
+    sentineled = Sentineled(tmp_path_factory.mktemp("sentineled"), replicas=2)
     yield sentineled.start()
     sentineled.close()
 
 
 @pytest.fixture(scope="module")
-def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "models.yaml"
-    entries = [
-        f"  - model_name: {alias}\n    litellm_params:\n      model: openai/{scenario}\n"
-        "      api_base: os.environ/TOKENTAIL_DEMO_URL\n      api_key: demo\n"
-        for alias, scenario in SCENARIOS.items()
-    ]
-    path.write_text("model_list:\n" + "".join(entries))
-    return path
-
-
-@pytest.fixture(scope="module")
-def installation(shared_sentineled: Sentineled, models_file: Path) -> Iterator[Installation]:
+def installation(shared_sentineled: Sentineled) -> Iterator[Installation]:
     """An API and two workers, both planes behind sentinels, that wait for no replica."""
-    installation = Installation(
-        shared_sentineled, TOKENTAIL_MODELS=str(models_file), TOKENTAIL_LEASE_SECONDS=LEASE_SECONDS
-    )
+    installation = Installation(shared_sentineled, SCENARIOS, TOKENTAIL_LEASE_SECONDS=LEASE_SECONDS)
     for _ in range(2):
         installation.start_worker()
     yield installation
@@ -82,12 +63,12 @@ def installation(shared_sentineled: Sentineled, models_file: Path) -> Iterator[I
 
 
 @pytest.fixture(scope="module")
-def careful(shared_sentineled: Sentineled, models_file: Path) -> Iterator[Installation]:
+def careful(shared_sentineled: Sentineled) -> Iterator[Installation]:
     """Another installation on the same servers, that acknowledges only what a replica has."""
     installation = Installation(
         shared_sentineled,
+        SCENARIOS,
         TOKENTAIL_REDIS_URL=shared_sentineled.url_of_database(1),
-        TOKENTAIL_MODELS=str(models_file),
         TOKENTAIL_LEASE_SECONDS=LEASE_SECONDS,
         TOKENTAIL_WAIT_REPLICAS="1",
     )

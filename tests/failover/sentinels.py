@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import redis
-from processes import Running, until
+from processes import REDIS_BINARY, Running, until
 
+from tokentail.stack.address import reserve_port
 from tokentail.stack.redis_binary import find_redis
 from tokentail.stack.redis_server import RedisServer
 
@@ -31,15 +31,13 @@ class Sentineled:
     `primary` and `replicas` are what they were at the start; who leads now is asked with `leader`.
     """
 
-    def __init__(
-        self, directory: Path, *, replicas: int = 1, sentinels: int = 3, binary: Path | None = None
-    ) -> None:
-        self._binary = find_redis(binary).path
+    def __init__(self, directory: Path, *, replicas: int = 1, sentinels: int = 3) -> None:
+        self._binary = find_redis(REDIS_BINARY).path
         self._directory = directory
         self.servers = [self._server(f"server-{number}") for number in range(1 + replicas)]
         self.primary, *self.replicas = self.servers
         self.sentinels: dict[int, Running] = {}
-        self._ports = [_free_port() for _ in range(sentinels)]
+        self._ports = [reserve_port("127.0.0.1", 0) for _ in range(sentinels)]
 
     def start(self) -> Sentineled:
         """Start everything; returns when the sentinels know each other and each replica is up to date."""
@@ -221,9 +219,3 @@ def _flags(replica: Any) -> list[str]:
     # The reply is a list of names and values; a mapping where the driver knows the command.
     told = replica if isinstance(replica, dict) else dict(zip(replica[::2], replica[1::2], strict=True))
     return str(told["flags"]).split(",")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from typing import Any
 
 import redis
-from given import lapse
-from installation import Installation, Seen, Wire, eventually
+from given import eventually, lapse
+from installation import Installation, Seen, Wire
 from processes import until
 from sentinels import Sentineled, client_of
 
@@ -20,8 +21,6 @@ from tokentail.stack.redis_server import RedisServer
 CROWD = 24
 #: An attempt, 140 deltas, an ending.
 STEADY_ENTRIES = 142
-#: A client's pause after a refusal: often enough to be there at the first moment, and no storm.
-AGAIN_SECONDS = 0.1
 
 Crowd = list[tuple[str, "asyncio.Task[Seen]"]]
 
@@ -37,6 +36,17 @@ async def submitted(wire: Wire) -> str:
     return await eventually(accepted)
 
 
+async def ended(wire: Wire, job_id: str) -> dict[str, Any]:
+    """The job after its ending; the same may keep a reader waiting."""
+
+    async def told() -> dict[str, Any] | None:
+        answer = await wire.http.get(f"/v1/jobs/{job_id}", params={"wait": 60})
+        assert answer.status_code in (200, 503), answer.text
+        return answer.json() if answer.status_code == 200 else None
+
+    return await eventually(told)
+
+
 async def begun(wire: Wire, number: int) -> Crowd:
     """Jobs in mid-answer, each with the follower that watches it."""
     jobs = await asyncio.gather(*(submitted(wire) for _ in range(number)))
@@ -49,7 +59,7 @@ async def begun(wire: Wire, number: int) -> Crowd:
 async def assert_went_on(wire: Wire, crowd: Crowd) -> None:
     """Each job ended in its first attempt, and its follower saw all of it on the connection it had."""
     for job_id, following in crowd:
-        job = await wire.ended(job_id)
+        job = await ended(wire, job_id)
         assert (job["status"], job["attempt"]) == ("completed", 1), job
         seen = await following
         assert seen.text == job["result"]["content"]
@@ -58,10 +68,6 @@ async def assert_went_on(wire: Wire, crowd: Crowd) -> None:
 
 async def another_leads(sentineled: Sentineled, old: RedisServer) -> RedisServer:
     return await asyncio.to_thread(sentineled.until_another_leads, old)
-
-
-async def is_ready(wire: Wire) -> bool:
-    return (await wire.http.get("/readyz")).status_code == 200
 
 
 async def test_a_crash_of_the_primary_costs_no_generation_and_no_follower(
@@ -73,7 +79,7 @@ async def test_a_crash_of_the_primary_costs_no_generation_and_no_follower(
     primary.kill()
     await another_leads(shared_sentineled, primary)
     # Then new jobs are taken
-    await eventually(lambda: is_ready(wire))
+    await eventually(wire.is_ready)
     assert (await wire.ended(await wire.submit("quick")))["status"] == "completed"
     # And all that was running goes on
     await assert_went_on(wire, crowd)
@@ -103,7 +109,7 @@ async def test_a_frozen_primary_is_left_and_nothing_that_it_does_later_matters(
     # When the primary freezes, another takes over, and it comes back believing that it still leads
     os.kill(primary.pid, signal.SIGSTOP)
     await another_leads(shared_sentineled, primary)
-    await eventually(lambda: is_ready(wire))
+    await eventually(wire.is_ready)
     os.kill(primary.pid, signal.SIGCONT)
     # Then none of our processes talks to it
     await asyncio.to_thread(until_left, primary)
@@ -173,7 +179,7 @@ async def test_a_follower_that_saw_what_is_lost_for_good_is_reset(
     async with store.client(shared_sentineled.url) as client:
         await lapse(client, job_id)
     # Then the follower that comes back is told to forget, and sees another worker's attempt from its start
-    await eventually(lambda: is_ready(wire))
+    await eventually(wire.is_ready)
     following = asyncio.create_task(wire.follow(job_id, ahead))
     await wire.until_delta_of(job_id, 2)
     await wire.http.post(f"/v1/jobs/{job_id}/cancel")
@@ -208,74 +214,7 @@ async def test_without_waiting_for_replicas_only_jobs_of_the_last_moment_are_los
     # When the primary crashes
     primary.kill()
     await another_leads(shared_sentineled, primary)
-    await eventually(lambda: is_ready(wire))
+    await eventually(wire.is_ready)
     # Then the first goes on, and of the second nobody has heard
     assert (await wire.ended(kept))["status"] == "completed"
     assert (await wire.http.get(f"/v1/jobs/{lost}")).status_code == 404
-
-
-async def test_a_job_that_no_replica_has_is_not_acknowledged_if_one_must(
-    careful_wire: Wire, shared_sentineled: Sentineled, primary: RedisServer
-) -> None:
-    # Given an installation that waits for a replica
-    assert (await careful_wire.post("quick")).status_code == 202
-    # When replicas get nothing; Then a submit is refused, and the client told to come back
-    await asyncio.to_thread(shared_sentineled.cut_replication)
-    answer = await careful_wire.post("quick", {"Idempotency-Key": "mine"})
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert int(answer.headers["retry-after"]) > 0
-    # And when it comes back, and they get everything again, it finds what it has submitted before
-    await asyncio.to_thread(shared_sentineled.mend)
-    answer = await careful_wire.post("quick", {"Idempotency-Key": "mine"})
-    assert answer.status_code == 200
-    assert (await careful_wire.ended(answer.json()["id"]))["status"] == "completed"
-
-
-async def test_waiting_for_a_replica_no_acknowledged_job_is_lost(
-    careful_wire: Wire, shared_sentineled: Sentineled, primary: RedisServer
-) -> None:
-    wire = careful_wire
-    # Given clients that submit as fast as they can
-    accepted: list[str] = []
-    stop = asyncio.Event()
-    clients = [asyncio.create_task(_submit(wire, accepted, stop)) for _ in range(4)]
-    await eventually(lambda: len(accepted) > 20)
-    # When the primary crashes among all that
-    primary.kill()
-    await another_leads(shared_sentineled, primary)
-    count = len(accepted)
-    await eventually(lambda: len(accepted) > count)
-    stop.set()
-    await asyncio.gather(*clients)
-    # Then every job that was acknowledged is there and ends
-    for job_id in accepted:
-        assert (await wire.ended(job_id))["status"] == "completed"
-
-
-async def test_waiting_for_a_replica_an_ending_that_was_seen_stays_true(
-    careful_wire: Wire, shared_sentineled: Sentineled, primary: RedisServer
-) -> None:
-    wire = careful_wire
-    # Given an ending that a follower has seen, and no replica
-    job_id = await wire.submit("brisk")
-    await wire.until(job_id, lambda event: event["type"] == "delta")
-    await asyncio.to_thread(shared_sentineled.cut_replication)
-    before = await wire.follow(job_id)
-    assert before.endings == ["completed"]
-    # When the primary crashes
-    primary.kill()
-    await another_leads(shared_sentineled, primary)
-    await eventually(lambda: is_ready(wire))
-    # Then the worker, which has not taken it for done, writes all of it again
-    job = await wire.ended(job_id)
-    assert (job["status"], job["attempt"], job["cursor"]) == ("completed", 1, before.ids[-1])
-    assert (await wire.follow(job_id)).events == before.events
-
-
-async def _submit(wire: Wire, accepted: list[str], stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        answer = await wire.post("quick")
-        if answer.status_code == 202:
-            accepted.append(answer.json()["id"])
-        else:
-            await asyncio.sleep(AGAIN_SECONDS)

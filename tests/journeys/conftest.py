@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 from installation import Installation, Wire
@@ -35,21 +34,9 @@ SCENARIOS = {
 
 
 @pytest.fixture(scope="session")
-def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "models.yaml"
-    entries = [
-        f"  - model_name: {alias}\n    litellm_params:\n      model: openai/{scenario}\n"
-        "      api_base: os.environ/TOKENTAIL_DEMO_URL\n      api_key: demo\n"
-        for alias, scenario in SCENARIOS.items()
-    ]
-    path.write_text("model_list:\n" + "".join(entries))
-    return path
-
-
-@pytest.fixture(scope="session")
-def shared_installation(staffed_redis_server: RedisServer, models_file: Path) -> Iterator[Installation]:
+def shared_installation(staffed_redis_server: RedisServer) -> Iterator[Installation]:
     """One API and one worker that no test may break or reconfigure."""
-    installation = Installation(staffed_redis_server, TOKENTAIL_MODELS=str(models_file))
+    installation = Installation(staffed_redis_server, SCENARIOS)
     installation.start_worker()
     yield installation
     installation.close()
@@ -64,14 +51,12 @@ async def wire(shared_installation: Installation) -> AsyncIterator[Wire]:
 
 
 @pytest.fixture
-def install(
-    new_redis_server: Callable[..., RedisServer], models_file: Path
-) -> Iterator[Callable[..., Installation]]:
+def install(new_redis_server: Callable[..., RedisServer]) -> Iterator[Callable[..., Installation]]:
     """Makes installations with a Redis of their own and no worker yet; settings by their variable."""
     made: list[Installation] = []
 
     def make(**settings: str) -> Installation:
-        made.append(Installation(new_redis_server(), **{"TOKENTAIL_MODELS": str(models_file), **settings}))
+        made.append(Installation(new_redis_server(), SCENARIOS, **settings))
         return made[-1]
 
     yield make

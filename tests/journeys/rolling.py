@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from pathlib import Path
 
-from installation import Installation, eventually
+from given import eventually
+from installation import Installation
 from processes import Running
 from redis.asyncio import Redis
-
-# The chaos package is not installed; this finds it however pytest was started.
-if (root := str(Path(__file__).parents[2])) not in sys.path:
-    sys.path.insert(0, root)
 
 from chaos import observer
 from chaos.edge import AGAIN_SECONDS, REFUSALS, Edge

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from installation import Installation, Wire, eventually
+from given import eventually
+from installation import Installation, Wire
 from redis.asyncio import Redis
 
 from tokentail.shared import keys

@@ -7,7 +7,8 @@ import os
 import signal
 import time
 
-from installation import LEASE_SECONDS, Installation, Seen, Wire, eventually
+from given import eventually
+from installation import LEASE_SECONDS, Installation, Seen, Wire
 from processes import Running
 from redis.asyncio import Redis
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from installation import Installation
+from processes import REDIS_BINARY
 from rolling import LONG, LONG_AT_ONCE, PROCESSES, ROLLS, SETTINGS, SHORT, SHORT_AT_ONCE, Deploys
 
 from chaos import scenarios
@@ -27,10 +27,8 @@ def deploys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deploys]:
     with pytest.MonkeyPatch.context() as patch:
         for scenario in (SHORT, LONG):
             patch.setitem(scenarios.SCENARIOS, scenario.alias, scenario)
-        models: Path = tmp_path_factory.mktemp("deploys") / "models.yaml"
-        models.write_text(scenarios.model_list())
-        redis = RedisServer(tmp_path_factory.mktemp("deploys-redis"), port=0).start()
-        installation = Installation(redis, TOKENTAIL_MODELS=str(models), **SETTINGS)
+        redis = RedisServer(tmp_path_factory.mktemp("deploys-redis"), port=0, binary=REDIS_BINARY).start()
+        installation = Installation(redis, {one.alias: one.model for one in (SHORT, LONG)}, **SETTINGS)
         try:
             rolled = Deploys(installation)
             asyncio.run(rolled.run())

@@ -8,7 +8,8 @@ import random
 import socket
 
 import psutil
-from installation import Installation, Seen, Wire, eventually
+from given import eventually
+from installation import Installation, Seen, Wire
 from redis.asyncio import Redis
 
 from tokentail.shared import keys

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from installation import Installation, Wire, eventually
+from given import eventually
+from installation import Installation, Wire
 from redis.asyncio import Redis
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from installation import Installation, Wire, eventually
+from given import eventually
+from installation import Installation, Wire
 
 
 async def test_a_completed_job_says_what_it_used_and_how_long_it_took(wire: Wire) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from installation import Installation, Wire, eventually
+from given import eventually
+from installation import Installation, Wire
 from prometheus_client.parser import text_string_to_metric_families
 
 

@@ -7,7 +7,8 @@ import os
 import signal
 import time
 
-from installation import Installation, Seen, Wire, eventually
+from given import eventually
+from installation import Installation, Seen, Wire
 from redis.asyncio import Redis
 
 from tokentail.shared import keys
