@@ -10,7 +10,7 @@ import uvloop
 
 from bench import cpu, first_token, output, pickup
 from bench.edge import effort as edge_effort
-from bench.edge import fanout
+from bench.edge import fanout, idle, many, reconnect
 from bench.edge.place import Place
 from bench.effort import FULL, QUICK, Effort
 from bench.machine import machine
@@ -19,8 +19,13 @@ from bench.stack import Stack
 
 #: With a worker and the demo provider.
 _WHOLE = ("first-token", "pickup", "worker-cpu")
-#: The follow edge alone.
-_EDGE = {"fanout": fanout.measure}
+#: The follow edge alone, in the order in which it is measured.
+_EDGE = {
+    "idle": idle.measure,  # First: it needs an API that has done nothing else.
+    "fanout": fanout.measure,
+    "many": many.measure,
+    "reconnect": reconnect.measure,
+}
 
 
 def main() -> None:
@@ -74,7 +79,7 @@ def _edge(parts: Sequence[str], quick: bool) -> list[Found]:
     effort = edge_effort.QUICK if quick else edge_effort.FULL
     place = Place().start()
     try:
-        return [_EDGE[part](place, effort) for part in parts if part in _EDGE]
+        return [measure(place, effort) for part, measure in _EDGE.items() if part in parts]
     finally:
         place.close()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bench.edge import peers
-from bench.edge.bout import Outcome
 from bench.edge.cores import NOTE
 from bench.edge.effort import EdgeEffort
 from bench.edge.place import Place
 from bench.edge.plan import Plan
-from bench.edge.rounds import Rounds
+from bench.edge.rounds import Rounds, cpu
 from bench.report import Aim, Found, Row
 
 _RATE = 30.0
@@ -22,7 +21,8 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
     plan = Plan(logs=1, followers=effort.followers, rate=_RATE, seconds=effort.seconds)
     others, missing = peers.started(place, [peers.nchan, peers.xread_loop, peers.bare_write])
     rounds = Rounds("fan-out", place.ours.name)
-    rounds.run(place, [place.ours, *others], plan, effort.rounds)
+    for _ in range(effort.rounds):
+        rounds.run(place, [place.ours, *others], plan)
     about = (
         f"Fan-out: {effort.followers} followers of one job at {_RATE:.0f} events/s for {effort.seconds:g} s. "
         "CPU is user and system time of the server's process per event that reached a client. Delivery is "
@@ -35,7 +35,7 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
 
 def _rows(rounds: Rounds) -> list[Row]:
     rows = [
-        rounds.row(f"API CPU per delivered event, beside {peer}", "µs", _cpu, peer, _RATIOS.get(peer))
+        rounds.row(f"API CPU per delivered event, beside {peer}", "µs", cpu, peer, _RATIOS.get(peer))
         for peer in rounds.peers
     ]
     rows += [
@@ -48,9 +48,5 @@ def _rows(rounds: Rounds) -> list[Row]:
 
 
 def _bars(rounds: Rounds) -> dict[str, float]:
-    costs = {name: rounds.median(name, _cpu) for name in rounds.outcomes}
+    costs = {name: rounds.median(name, cpu) for name in rounds.outcomes}
     return {name: cost for name, cost in costs.items() if cost is not None}
-
-
-def _cpu(outcome: Outcome) -> float:
-    return outcome.cpu_us

@@ -188,8 +188,8 @@ class Load:
     def _do_return(self) -> None:
         """Drop all connections at once and come back with cursors; answered when each has something new."""
         returning = list(self._followers.values())
-        self._close_all()
         began = time.monotonic()
+        self._close_all()
         for follower in returning:
             self._connect(follower)
         if not self._until(lambda: all(follower.fresh_at for follower in returning), _ANSWER_SECONDS):

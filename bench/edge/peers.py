@@ -41,7 +41,7 @@ def started(place: Place, wanted: list[Callable[[Place], Side]]) -> tuple[list[S
     sides, missing = [], []
     for start in wanted:
         try:
-            sides.append(start(place))
+            sides.append(place.once(start))
         except (FileNotFoundError, RuntimeError) as why:
             missing.append(f"Skipped: {str(why).splitlines()[0]}.")
     return sides, missing

@@ -4,6 +4,7 @@ for, each on its core."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.edge.cores import REST, SERVER, pin, raise_file_limit
@@ -24,6 +25,7 @@ class Place:
     def __init__(self) -> None:
         # No stream may come to its greatest age while it is measured.
         self._installation = Installation([SHORT], TOKENTAIL_STREAM_SECONDS="3600")
+        self._peers: dict[Callable[[Place], Side], Side] = {}
 
     def start(self) -> Place:
         """Start what every measure needs. Closes itself when something does not start."""
@@ -57,6 +59,12 @@ class Place:
         process = self._installation.run(name, *command)
         pin(process.pid, cores)
         return process
+
+    def once(self, start: Callable[[Place], Side]) -> Side:
+        """A peer, started when it is first asked for."""
+        if start not in self._peers:
+            self._peers[start] = start(self)
+        return self._peers[start]
 
     def folder(self, name: str) -> Path:
         """A folder for somebody's files while this is open."""

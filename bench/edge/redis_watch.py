@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import redis
@@ -9,14 +10,21 @@ import redis
 from bench.processes import cpu_seconds
 
 #: What producers send: a cost of writing, which is the same whoever reads.
-_WRITING = frozenset({"xadd", "evalsha", "eval", "time", "exists", "xrevrange", "script|load"})
+_WRITING = frozenset({"xadd", "evalsha", "eval", "time", "exists", "script|load"})
+#: Our own question.
+_ASKING = "info"
 
 
 class Spent(NamedTuple):
-    """Between two looks. `reading` counts the commands that are not for writing logs."""
+    """Between two looks."""
 
     cpu_seconds: float
-    reading: int
+    commands: Counter[str]
+
+    @property
+    def reading(self) -> int:
+        """Commands that are not for writing logs."""
+        return sum(calls for name, calls in self.commands.items() if name not in _WRITING)
 
 
 class RedisWatch:
@@ -25,7 +33,7 @@ class RedisWatch:
     def __init__(self, url: str, pid: int) -> None:
         self._client = redis.Redis.from_url(url)
         self._pid = pid
-        self._before = (0.0, 0)
+        self._before = (0.0, Counter[str]())
 
     def begin(self) -> None:
         """Count from here."""
@@ -36,12 +44,7 @@ class RedisWatch:
         seconds, commands = self._before
         return Spent(cpu_seconds(self._pid) - seconds, self._commands() - commands)
 
-    def _commands(self) -> int:
+    def _commands(self) -> Counter[str]:
         stats = self._client.info("commandstats")
-        names = {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
-        # Our own question is no cost of anybody's.
-        return sum(calls for name, calls in names.items() if name not in _WRITING | {"info"})
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        calls = {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
+        return Counter({name: count for name, count in calls.items() if name != _ASKING})

@@ -22,17 +22,16 @@ class Rounds:
         self.outcomes: dict[str, list[Outcome]] = {}
         self._spoiled: list[str] = []
 
-    def run(self, place: Place, sides: Sequence[Side], plan: Plan, rounds: int) -> None:
-        """So many turns of each."""
-        self.outcomes |= {side.name: [] for side in sides}
-        for number in range(rounds):
-            for side in sides:
-                output.progress(f"{self.what}, round {number + 1} of {rounds}: {side.name}")
-                outcome = bout(place, side, side.part_of(plan))
-                if outcome.spoiled:
-                    self._spoiled.append(f"{side.name}: {outcome.spoiled}")
-                else:
-                    self.outcomes[side.name].append(outcome)
+    def run(self, place: Place, sides: Sequence[Side], plan: Plan) -> None:
+        """One turn of each."""
+        for side in sides:
+            its = self.outcomes.setdefault(side.name, [])
+            output.progress(f"{self.what}, round {len(its) + 1}: {side.name}")
+            outcome = bout(place, side, side.part_of(plan))
+            if outcome.spoiled:
+                self._spoiled.append(f"{side.name}: {outcome.spoiled}")
+            else:
+                its.append(outcome)
 
     @property
     def peers(self) -> list[str]:
@@ -65,6 +64,11 @@ class Rounds:
         """What each round has shown, and which had to be left out."""
         notes = [_note(f"{self.what}, {name}", its) for name, its in self.outcomes.items() if its]
         return notes + [f"{self.what}, a round left out: {why}." for why in self._spoiled]
+
+
+def cpu(outcome: Outcome) -> float:
+    """What an event cost the server."""
+    return outcome.cpu_us
 
 
 def _note(what: str, outcomes: Sequence[Outcome]) -> str:
