@@ -89,6 +89,20 @@ async def test_of_every_so_many_requests_one_loses_its_reply(line: Line) -> None
     assert await line.direct.get("n") == b"3"
 
 
+async def test_so_many_replies_are_lost_as_were_to_be_and_no_more(line: Line) -> None:
+    # Given a relay that is to lose two replies
+    await line.through.ping()
+    line.relay.lose_next(1)
+    line.relay.lose_next(1)
+    # When something is asked for, and again on a new connection; Then both end without an answer
+    for _ in range(2):
+        with pytest.raises(Disconnected):
+            await line.through.incr("n")
+    assert line.relay.lost == 2
+    # And the next ones are answered. The second was not done: its connection ended as it introduced itself.
+    assert [await line.through.incr("n"), await line.through.incr("n")] == [2, 3]
+
+
 async def test_what_is_stalled_arrives_when_the_relay_is_healed(line: Line) -> None:
     # Given a relay that is stalled
     await line.through.ping()
