@@ -31,11 +31,13 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 bench: $(VENV)/.dev ## Measure against the plain ways of doing it (ARGS="fanout many --quick")
 	$(PY) -m bench $(ARGS)
 
-# Unpacked, not installed: that needs no root, and nothing of it is ever in anybody's way.
-bench-peers: ## Fetch what the benchmark compares with and PyPI does not have: nchan (on Debian)
+# Each by itself: what can't be had here is left out, and the benchmark says so. Debian's packages are unpacked,
+# not installed: that needs no root, and nothing of them is ever in anybody's way.
+bench-peers: ## Fetch what the benchmark compares with and is not in .venv/: nchan (on Debian), resumable-stream (Node)
 	@mkdir -p .peers/debian .peers/nchan
-	cd .peers/debian && rm -f *.deb && apt-get download nginx libnginx-mod-nchan
-	set -e; for package in .peers/debian/*.deb; do dpkg -x "$$package" .peers/nchan; done
+	-cd .peers/debian && rm -f *.deb && apt-get download nginx libnginx-mod-nchan
+	-set -e; for package in .peers/debian/*.deb; do dpkg -x "$$package" .peers/nchan; done
+	-cd bench/peers/resumable_stream && npm ci --no-audit --no-fund
 
 reliability: $(VENV)/.dev ## Measure how it gets over crashes, cancels, restarts; or minutes of load (ARGS="soak --minutes 10")
 	$(PY) -m bench.reliability $(ARGS)

@@ -35,7 +35,11 @@ def main() -> None:
     parts = options.parts or [*_WHOLE, *_EDGE]
     found = _whole(parts, options.quick) + _edge(parts, options.quick)
     rows = [row for part in found for row in part.rows]
-    output.publish(options, "", facts, rows, [note for part in found for note in part.notes])
+    notes = [note for part in found for note in part.notes]
+    # A run of some parts does not replace one of all.
+    what = "".join(f"-{part}" for part in options.parts)
+    pictures = [part.picture for part in found if part.picture]
+    output.publish(options, what, facts, rows, notes, pictures=pictures)
 
 
 def _options() -> argparse.Namespace:

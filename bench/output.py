@@ -29,14 +29,23 @@ def publish(
     facts: Mapping[str, str],
     rows: Sequence[Row],
     notes: Sequence[str],
+    *,
+    pictures: Sequence[str] = (),
 ) -> None:
-    """Print what came out, and save it as `<date><what>.md` if that was asked for."""
+    """Print what came out, and save it as `<date><what>.md` if that was asked for, with its pictures."""
     text = report.markdown(facts, rows, notes)
     if options.save:
-        _RESULTS.mkdir(exist_ok=True)
-        day = f"{datetime.now(UTC):%Y-%m-%d}"
-        (_RESULTS / f"{day}{what}.md").write_text(f"# Benchmark of {day}\n\n{text}")
+        _save(f"{datetime.now(UTC):%Y-%m-%d}", what, text, pictures)
     print(report.as_json(facts, rows, notes) + "\n" if options.json else text, end="")
+
+
+def _save(day: str, what: str, text: str, pictures: Sequence[str]) -> None:
+    _RESULTS.mkdir(exist_ok=True)
+    for number, picture in enumerate(pictures, 1):
+        name = f"{day}{what}-{number}.svg"
+        (_RESULTS / name).write_text(picture)
+        text += f"\n![as a picture]({name})\n"
+    (_RESULTS / f"{day}{what}.md").write_text(f"# Benchmark of {day}\n\n{text}")
 
 
 def progress(what: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
-from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -72,11 +71,11 @@ class Row:
 
 
 class Found(NamedTuple):
-    """What a part of a measurement has to tell. `bars`: figures by name for a picture, in µs."""
+    """What a part of a measurement has to tell. `picture` is one as SVG."""
 
     rows: list[Row]
     notes: list[str]
-    bars: Mapping[str, float] = MappingProxyType({})
+    picture: str | None = None
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -8,6 +8,7 @@ from bench.edge.effort import EdgeEffort
 from bench.edge.place import Place
 from bench.edge.plan import Plan
 from bench.edge.rounds import Rounds, cpu
+from bench.plot import bars
 from bench.report import Aim, Found, Row
 
 _RATE = 30.0
@@ -19,7 +20,7 @@ _RATIOS = {peers.NCHAN: Aim("ratio", 1.0), peers.LOOP: Aim("ratio", 0.15)}
 def measure(place: Place, effort: EdgeEffort) -> Found:
     """Beside all peers."""
     plan = Plan(logs=1, followers=effort.followers, rate=_RATE, seconds=effort.seconds)
-    others, missing = peers.started(place, [peers.nchan, peers.xread_loop, peers.bare_write])
+    others, missing = peers.started(place, [peers.nchan, peers.xread_loop, peers.resumable, peers.bare_write])
     rounds = Rounds("fan-out", place.ours.name)
     for _ in range(effort.rounds):
         rounds.run(place, [place.ours, *others], plan)
@@ -27,10 +28,10 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
         f"Fan-out: {effort.followers} followers of one job at {_RATE:.0f} events/s for {effort.seconds:g} s. "
         "CPU is user and system time of the server's process per event that reached a client. Delivery is "
         "from the producer's appender to the client's read, which comes after the reads of all clients "
-        f"before it. {NOTE} With {peers.LOOP} there are {peers.LOOP_SHARE:.0%} of the followers: one core "
-        "can't serve more."
+        f"before it. {NOTE} With {peers.LOOP} there are {peers.LOOP_SHARE:.0%} of the followers, with "
+        f"{peers.RESUMABLE} {peers.RESUMABLE_SHARE:.0%}: the cores can't take more."
     )
-    return Found(_rows(rounds), [about, *missing, *rounds.notes()], _bars(rounds))
+    return Found(_rows(rounds), [about, *missing, *rounds.notes()], _picture(rounds, plan))
 
 
 def _rows(rounds: Rounds) -> list[Row]:
@@ -47,6 +48,10 @@ def _rows(rounds: Rounds) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def _bars(rounds: Rounds) -> dict[str, float]:
-    costs = {name: rounds.median(name, cpu) for name in rounds.outcomes}
-    return {name: cost for name, cost in costs.items() if cost is not None}
+def _picture(rounds: Rounds, plan: Plan) -> str | None:
+    medians = {name: rounds.median(name, cpu) for name in rounds.outcomes}
+    costs = {name: cost for name, cost in medians.items() if cost is not None}
+    title = (
+        f"Server CPU per delivered event, {plan.followers} followers of one job at {plan.rate:.0f} events/s"
+    )
+    return bars(title, "µs", costs, ours=rounds.ours) if costs else None

@@ -10,9 +10,24 @@ from bench.edge.feed import Feed
 from bench.edge.nchan import NAME as NCHAN
 from bench.edge.nchan import side as nchan
 from bench.edge.place import Place
+from bench.edge.resumable import NAME as RESUMABLE
+from bench.edge.resumable import SHARE as RESUMABLE_SHARE
+from bench.edge.resumable import side as resumable
 from bench.edge.side import Side
 
-__all__ = ["BARE", "LOOP", "LOOP_SHARE", "NCHAN", "bare_write", "nchan", "started", "xread_loop"]
+__all__ = [
+    "BARE",
+    "LOOP",
+    "LOOP_SHARE",
+    "NCHAN",
+    "RESUMABLE",
+    "RESUMABLE_SHARE",
+    "bare_write",
+    "nchan",
+    "resumable",
+    "started",
+    "xread_loop",
+]
 
 LOOP = "a loop per follower"
 BARE = "a bare write"

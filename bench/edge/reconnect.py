@@ -59,8 +59,8 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
         [
             "Reconnect: all are dropped at once and connect again with their cursors while "
             f"{_RATE:.0f} events/s are written; live is who has a new event. Redis commands: those that are "
-            "not for writing, less one read for each entry that was written meanwhile. The most frequent of the "
-            f"last round: {names}. Every follower got every event."
+            "not for writing, less one read for each entry that was written meanwhile. The most frequent of "
+            f"the last round: {names}. Every follower got every event."
         ],
     )
 

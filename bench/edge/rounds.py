@@ -18,7 +18,7 @@ class Rounds:
 
     def __init__(self, what: str, ours: str) -> None:
         self.what = what
-        self._ours = ours
+        self.ours = ours
         self.outcomes: dict[str, list[Outcome]] = {}
         self._spoiled: list[str] = []
 
@@ -36,7 +36,7 @@ class Rounds:
     @property
     def peers(self) -> list[str]:
         """The names of the others."""
-        return [name for name in self.outcomes if name != self._ours]
+        return [name for name in self.outcomes if name != self.ours]
 
     def median(self, name: str, figure: Callable[[Outcome], float]) -> float | None:
         """Of a side's rounds; None if none of them counts."""
@@ -52,10 +52,10 @@ class Rounds:
         aim: Aim | None = None,
     ) -> Row | None:
         """The medians, beside a peer's if it has any; None if none of our rounds counts."""
-        ours, others = self.median(self._ours, figure), self.median(peer, figure)
+        ours, others = self.median(self.ours, figure), self.median(peer, figure)
         if ours is None:
             return None
-        counts = [len(self.outcomes[self._ours])]
+        counts = [len(self.outcomes[self.ours])]
         if others is not None:
             counts.append(len(self.outcomes[peer]))
         return Row(f"{self.what}: {measure}", unit, ours, others, tuple(counts), aim)
