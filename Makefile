@@ -33,11 +33,13 @@ bench: $(VENV)/.dev ## Measure against the plain ways of doing it (ARGS="fanout 
 
 # Each by itself: what can't be had here is left out, and the benchmark says so. Debian's packages are unpacked,
 # not installed: that needs no root, and nothing of them is ever in anybody's way.
-bench-peers: ## Fetch what the benchmark compares with and is not in .venv/: nchan (on Debian), resumable-stream (Node)
+bench-peers: ## Fetch what the benchmark compares with: nchan (on Debian), resumable-stream (with Node), the LiteLLM proxy
 	@mkdir -p .peers/debian .peers/nchan
 	-cd .peers/debian && rm -f *.deb && apt-get download nginx libnginx-mod-nchan
 	-set -e; for package in .peers/debian/*.deb; do dpkg -x "$$package" .peers/nchan; done
 	-cd bench/peers/resumable_stream && npm ci --no-audit --no-fund
+	-$(PYTHON) -m venv .peers/litellm && \
+	  .peers/litellm/bin/pip --disable-pip-version-check -qq install --require-hashes -r requirements/proxy.txt
 
 reliability: $(VENV)/.dev ## Measure how it gets over crashes, cancels, restarts; or minutes of load (ARGS="soak --minutes 10")
 	$(PY) -m bench.reliability $(ARGS)
@@ -50,7 +52,7 @@ lock: ## Write requirements/*.txt anew from requirements/*.in (ARGS="--upgrade")
 	set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	$(PYTHON) -m venv "$$tmp"; \
 	"$$tmp"/bin/pip --disable-pip-version-check --quiet install pip-tools==7.6.2; \
-	for name in runtime dev; do \
+	for name in runtime dev proxy; do \
 	  "$$tmp"/bin/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links $(ARGS) \
 	    --output-file requirements/$$name.txt requirements/$$name.in; \

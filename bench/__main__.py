@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from bench import cpu, first_token, output, pickup
+from bench import cpu, first_token, output, path, pickup
 from bench.edge import effort as edge_effort
 from bench.edge import fanout, idle, many, reconnect
 from bench.edge.place import Place
@@ -18,7 +18,8 @@ from bench.report import Found
 from bench.stack import Stack
 
 #: With a worker and the demo provider.
-_WHOLE = ("first-token", "pickup", "worker-cpu")
+_WHOLE = ("first-token", "pickup", "worker-cpu", "path")
+_BESIDE_PROXY = {"first-token", "path"}
 #: The follow edge alone, in the order in which it is measured.
 _EDGE = {
     "idle": idle.measure,  # First: it needs an API that has done nothing else.
@@ -61,7 +62,7 @@ def _whole(parts: Sequence[str], quick: bool) -> list[Found]:
     if not set(parts) & set(_WHOLE):
         return []
     effort = QUICK if quick else FULL
-    stack = Stack(effort).start()
+    stack = Stack(effort, with_proxy=bool(set(parts) & _BESIDE_PROXY)).start()
     try:
         return [_measured(part, stack, effort) for part in parts if part in _WHOLE]
     finally:
@@ -72,6 +73,8 @@ def _measured(part: str, stack: Stack, effort: Effort) -> Found:
     output.progress(part)
     if part == "first-token":
         return Found(*first_token.measure(stack, effort))
+    if part == "path":
+        return path.measure(stack, effort)
     measure = cpu.measure if part == "worker-cpu" else pickup.measure
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return Found(*runner.run(measure(stack, effort)))

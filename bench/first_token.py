@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from bench import proxy
 from bench.effort import Effort
 from bench.report import Aim, Row, percentile
 from bench.scenarios import FIRST_TOKEN, MESSAGES
@@ -34,6 +35,8 @@ def measure(stack: Stack, effort: Effort) -> tuple[list[Row], list[str]]:
         stack.plain_url: _plain,
         stack.provider_url: _provider,
     }
+    if stack.proxy is not None:
+        sides[stack.proxy_url] = _proxy
     connections = {url: Connection(url) for url in sides}
     samples: dict[str, list[Sample]] = {url: [] for url in sides}
     for number in range(_WARM_UP + effort.first_token_pairs):
@@ -44,7 +47,13 @@ def measure(stack: Stack, effort: Effort) -> tuple[list[Row], list[str]]:
             time.sleep(_PAUSE_SECONDS)
     for connection in connections.values():
         connection.close()
-    return _rows(samples[stack.api_url], samples[stack.plain_url]), _notes(*samples.values())
+    ours, plain, provider, *proxies = samples.values()
+    rows, notes = _rows(ours, plain), _notes(ours, plain, provider)
+    if proxies:
+        rows.append(_beside_proxy(ours, *proxies))
+    else:
+        notes.append(proxy.MISSING)
+    return rows, notes
 
 
 def _ours(connection: Connection) -> Sample:
@@ -61,6 +70,10 @@ def _ours(connection: Connection) -> Sample:
 
 def _plain(connection: Connection) -> Sample:
     return _streamed(connection, "/chat", _BODY, b'data: {"content":')
+
+
+def _proxy(connection: Connection) -> Sample:
+    return _streamed(connection, "/v1/chat/completions", {**_BODY, "stream": True}, proxy.TOKEN)
 
 
 def _provider(connection: Connection) -> Sample:
@@ -90,6 +103,13 @@ def _rows(ours: list[Sample], plain: list[Sample]) -> list[Row]:
         )
         for name, (share, aim) in aims.items()
     ]
+
+
+def _beside_proxy(ours: list[Sample], its: list[Sample]) -> Row:
+    figures = _at(ours, "first", 0.5), _at(its, "first", 0.5)
+    return Row(
+        f"first token, p50, beside {proxy.NAME}", "ms", *figures, (len(ours), len(its)), Aim("ratio", 1.0)
+    )
 
 
 def _notes(ours: list[Sample], plain: list[Sample], provider: list[Sample]) -> list[str]:

@@ -39,12 +39,12 @@ class Installation:
         self._env["PYTHONUNBUFFERED"] = "1"
         self.provider = self.run("demo-provider", TOKENTAIL, "demo-provider", "--port", "0")
         self.provider_url = self.provider.wait_for(r"demo provider on (\S+)")[1]
-        models = self._logs / "models.yaml"
-        models.write_text(model_list(self._scenarios))
+        self.models = self._logs / "models.yaml"
+        self.models.write_text(model_list(self._scenarios))
         self._env |= {
             "TOKENTAIL_REDIS_URL": self.redis_url,
             "TOKENTAIL_DEMO_URL": f"{self.provider_url}/v1",
-            "TOKENTAIL_MODELS": str(models),
+            "TOKENTAIL_MODELS": str(self.models),
             **self._settings,
         }
 
@@ -56,10 +56,10 @@ class Installation:
         """Start a worker; it says when it is ready (`worker_ready`), which takes seconds of CPU."""
         return self.run("worker", TOKENTAIL, "worker")
 
-    def run(self, name: str, *command: str) -> Process:
-        """Start any command in the environment of this installation."""
+    def run(self, name: str, *command: str, **env: str) -> Process:
+        """Start any command in the environment of this installation, with what else it needs there."""
         self._started += 1
-        process = Process(name, command, env=self._env, log=self._logs / f"{self._started}-{name}.log")
+        process = Process(name, command, env=self._env | env, log=self._logs / f"{self._started}-{name}.log")
         self._opened.callback(process.stop)
         return process
 

@@ -59,6 +59,10 @@ class Connection:
         while not self._got.endswith(_LAST_CHUNK):
             self._more()
 
+    def count(self, mark: bytes) -> int:
+        """How often this stands in the answer."""
+        return self._got.count(mark)
+
     def _more(self) -> None:
         block = self._socket.recv(65536)
         if not block:

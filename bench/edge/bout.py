@@ -84,7 +84,7 @@ class _Watch:
             connections=connections_to(self._place.redis_port, self._side.pid),
             shares=shares,
             waited_share=(waited_seconds(self._side.pid) - self._waited) / took,
-            spoiled=_spoiled(shares, counted, self._side.before + each),
+            spoiled=spoiled_by(shares, counted, self._side.before + each),
         )
 
 
@@ -92,7 +92,9 @@ def _shares(spent: Mapping[str, float], redis: Spent, took: float) -> dict[str, 
     return {name: seconds / took for name, seconds in {**spent, "Redis": redis.cpu_seconds}.items()}
 
 
-def _spoiled(shares: Mapping[str, float], counted: Counted, expected: int) -> str | None:
+def spoiled_by(shares: Mapping[str, float], counted: Counted, expected: int) -> str | None:
+    """Why what was measured is not what it is called: an event was lost or doubled, or another process than
+    the server was at its limit."""
     if (counted.least, counted.most) != (expected, expected):
         return f"followers got {counted.least} to {counted.most} events instead of {expected}"
     for name, share in shares.items():

@@ -20,4 +20,4 @@ class EdgeEffort:
 FULL = EdgeEffort(rounds=3, seconds=10.0, followers=1000, jobs=1000, idle_followers=5000)
 
 #: A smoke run: its numbers mean nothing.
-QUICK = EdgeEffort(rounds=1, seconds=0.5, followers=20, jobs=10, idle_followers=20)
+QUICK = EdgeEffort(rounds=1, seconds=0.5, followers=20, jobs=10, idle_followers=200)

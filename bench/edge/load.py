@@ -57,7 +57,7 @@ class Follower:
     def connect(self, address: tuple[str, int]) -> None:
         """Ask for the events after the newest one that it has seen."""
         self.socket = socket.create_connection(address, _ANSWER_SECONDS)
-        self.is_open, self.fresh_at = False, None
+        self.is_open, self.fresh_at, self.carry = False, None, b""
         cursor = b"Last-Event-ID: %s\r\n" % self.cursor if self.cursor else b""
         self.socket.sendall(
             b"GET %s HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n%s\r\n"
@@ -65,9 +65,15 @@ class Follower:
         )
         self.socket.setblocking(False)
 
-    def read(self, *, keeps_cursor: bool) -> list[float]:
-        """Take in what has come. Returns the delivery times in it, in ms, if this one is a sample."""
-        size = self.socket.recv_into(_BLOCK)
+    def read(self, *, keeps_cursor: bool) -> list[float] | None:
+        """Take in what has come. Returns the delivery times in it, in ms, if this one is a sample; None at
+        the end of the stream, after which what is missing shows in the count."""
+        try:
+            size = self.socket.recv_into(_BLOCK)
+        except ConnectionResetError:
+            size = 0
+        if not size:
+            return None
         if not self.is_open:
             self._open(size)
         count = _BLOCK.count(_MARK, 0, size)
@@ -91,7 +97,7 @@ class Follower:
     def _across(self, size: int) -> int:
         """How many marks lie across the end of the block before; keeps the end of this one."""
         seam = self.carry + bytes(_BLOCK[: min(size, len(_MARK) - 1)])
-        end = bytes(_BLOCK[max(0, size - len(_MARK) + 1) : size])
+        end = self.carry + bytes(_BLOCK[max(0, size - len(_MARK) + 1) : size])
         self.carry = next((start for start in reversed(_BEGINNINGS) if end.endswith(start)), b"")
         return seam.count(_MARK)
 
@@ -126,7 +132,10 @@ class Load:
         times, keeps_cursor = self._times, self._keeps_cursor
         for number, _ in self._poll.poll(seconds, len(self._followers) + 1):
             if number:
-                times += self._followers[number].read(keeps_cursor=keeps_cursor)
+                if (new := self._followers[number].read(keeps_cursor=keeps_cursor)) is None:
+                    self._poll.unregister(number)  # It would be ready for ever.
+                elif new:
+                    times += new
             elif block := os.read(0, 1 << 20):
                 self._commands += block
             else:
@@ -204,8 +213,7 @@ class Load:
 
     def _close_all(self) -> None:
         for follower in self._followers.values():
-            self._poll.unregister(follower.socket)
-            follower.socket.close()
+            follower.socket.close()  # Which also takes it from the poll.
         self._followers = {}
 
 

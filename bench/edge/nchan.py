@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from bench.edge.cores import SERVER
 from bench.edge.feed import Feed
 from bench.edge.place import Place
 from bench.edge.side import Side
+from bench.ports import free_port, listens
 
 NAME = "nchan"
 
@@ -53,23 +53,13 @@ def side(place: Place) -> Side:
     if not _MODULE.exists():
         raise FileNotFoundError("nchan is not there (`make bench-peers` fetches it on Debian)")
     folder = place.folder("nginx")
-    port = _free_port()
+    port = free_port()
     module = folder / _MODULE.name
     module.write_bytes(_MODULE.read_bytes().replace(_BUILT_IN, _OUR_OWN))
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, module=module, port=port))
     nginx = place.run("nchan", SERVER, str(_NGINX), "-p", str(folder), "-c", str(config))
-    nginx.until(lambda: _listens(port))
+    nginx.until(lambda: listens(port))
     publisher = place.helper("publisher", "bench.edge.publisher", str(port))
     publisher.wait_for("publisher ready")
     return Side(NAME, nginx.pid, f"http://127.0.0.1:{port}", "/sub/{}", Feed(publisher))
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
