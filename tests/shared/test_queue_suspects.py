@@ -226,6 +226,19 @@ async def test_an_owner_that_turns_out_to_be_alive_clears_its_suspect(queue: Que
     assert await redis.zscore(keys.READY, claim.job_id) is None
 
 
+async def test_one_crash_condemns_nobody_also_if_another_was_none(redis: Redis, queue: Queue) -> None:
+    # Given a job that runs alone, since its first owner was taken for dead
+    first = await running(queue, "worker-1")
+    await lapse(redis, first.job_id)
+    await claimed(queue, "worker-2")
+    # When that one says that it lives, and then the second one dies
+    await queue.hand_back(first.job_id, first.fence, "lost", 0)
+    await lapse(redis, first.job_id)
+    # Then the job has killed one worker, and is given another one
+    again = await claimed(queue, "worker-3")
+    assert (again.record.crashes, again.record.poison) == (1, False)
+
+
 async def test_a_job_whose_only_crash_was_none_is_no_suspect(queue: Queue, redis: Redis) -> None:
     claim = await running(queue, "slow")
     await crash(queue, redis, claim)

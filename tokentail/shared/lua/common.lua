@@ -70,8 +70,9 @@ local function return_lapsed(ready, suspects, leases, records, alones, verdict_m
       redis.call('HSET', record, 'status', 'queued', 'reason', 'lost', 'owner', '',
         'lapsed', state[3], 'lost_workers', (state[4] or '') .. state[2] .. ' ')
       local score = now
-      if redis.call('HINCRBY', record, 'crashes', 1) >= MOST_CRASHES
-        or redis.call('GET', alones .. state[2]) == id then
+      local crashes = redis.call('HINCRBY', record, 'crashes', 1)
+      -- An owner that was taken for dead may have said since that it lives: then this crash is the first.
+      if crashes >= MOST_CRASHES or crashes > 1 and redis.call('GET', alones .. state[2]) == id then
         redis.call('HSET', record, 'poison', '1')
         score = now + verdict_ms
       end
