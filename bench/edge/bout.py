@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.edge.connections import connections_to
+from bench.edge.cores import REST
 from bench.edge.crowd import Counted
 from bench.edge.place import Place
 from bench.edge.plan import Plan
-from bench.edge.redis_watch import Spent
 from bench.edge.side import Side
 from bench.processes import cpu_seconds, waited_seconds
 
-#: A load, a producer or a Redis that is busy for more of the time than this is what is measured, not the
-#: server.
+#: What is busy for more of the time than this beside a server is what is measured, not the server.
 _SATURATED_SHARE = 0.9
 
 
@@ -23,8 +22,8 @@ _SATURATED_SHARE = 0.9
 class Outcome:
     """What one bout has shown, per event that was delivered or per entry that was written.
 
-    `shares` are parts of one core; `waited_share` is how much of the time the server had no core though it
-    had something to do; `spoiled` is why this must not be reported.
+    `shares` are parts of one core; `waits` are for how much of the time somebody had something to do and no
+    core; `spoiled` is why this must not be reported.
     """
 
     cpu_us: float
@@ -35,7 +34,7 @@ class Outcome:
     reads_per_entry: float
     connections: int
     shares: dict[str, float]
-    waited_share: float
+    waits: dict[str, float]
     spoiled: str | None
 
 
@@ -59,45 +58,45 @@ class _Watch:
 
     def __init__(self, place: Place, side: Side) -> None:
         self._place, self._side = place, side
-        self._pids = {
-            "server": side.pid,
-            "load": place.crowd.process.pid,
-            "producer": side.feed.process.pid,
-        }
+        self._pids = {"server": side.pid, "load": place.crowd.process.pid, "Redis": place.redis.pid}
+        if side.feed.process.pid != side.pid:
+            self._pids["producer"] = side.feed.process.pid
         self._cpu = {name: cpu_seconds(pid) for name, pid in self._pids.items()}
-        self._waited = waited_seconds(side.pid)
+        self._waited = {name: waited_seconds(pid) for name, pid in self._pids.items()}
         place.redis.begin()
         self._began = time.monotonic()
 
     def outcome(self, counted: Counted, *, entries: int, followers: int, each: int) -> Outcome:
         took = time.monotonic() - self._began
         spent = {name: cpu_seconds(pid) - self._cpu[name] for name, pid in self._pids.items()}
-        redis = self._place.redis.spent()
-        shares = _shares(spent, redis, took)
+        waited = {name: waited_seconds(pid) - self._waited[name] for name, pid in self._pids.items()}
+        shares = {name: seconds / took for name, seconds in spent.items()}
+        reading = self._place.redis.commands().total()
         return Outcome(
             cpu_us=spent["server"] / (entries * followers) * 1e6,
-            redis_us=redis.cpu_seconds / entries * 1e6,
+            redis_us=spent["Redis"] / entries * 1e6,
             p50_ms=counted.p50_ms,
             p99_ms=counted.p99_ms,
             samples=counted.samples,
-            reads_per_entry=redis.reading / entries,
+            reads_per_entry=reading / entries,
             connections=connections_to(self._place.redis_port, self._side.pid),
             shares=shares,
-            waited_share=(waited_seconds(self._side.pid) - self._waited) / took,
+            waits={name: seconds / took for name, seconds in waited.items()},
             spoiled=spoiled_by(shares, counted, self._side.before + each),
         )
 
 
-def _shares(spent: Mapping[str, float], redis: Spent, took: float) -> dict[str, float]:
-    return {name: seconds / took for name, seconds in {**spent, "Redis": redis.cpu_seconds}.items()}
-
-
-def spoiled_by(shares: Mapping[str, float], counted: Counted, expected: int) -> str | None:
-    """Why what was measured is not what it is called: an event was lost or doubled, or another process than
-    the server was at its limit."""
+def spoiled_by(
+    shares: Mapping[str, float], counted: Counted, expected: int, cores: int = len(REST)
+) -> str | None:
+    """Why what was measured is not what it is called: an event was lost or doubled, or those around the
+    server were at their limit, one alone or all on the `cores` that they share."""
     if (counted.least, counted.most) != (expected, expected):
         return f"followers got {counted.least} to {counted.most} events instead of {expected}"
-    for name, share in shares.items():
-        if name != "server" and share > _SATURATED_SHARE:
+    others = {name: share for name, share in shares.items() if name != "server"}
+    for name, share in others.items():
+        if share > _SATURATED_SHARE:
             return f"{name} was busy for {share:.0%} of the time"
+    if (together := sum(others.values())) > _SATURATED_SHARE * cores:
+        return f"{', '.join(others)} used {together:.0%} of {cores} core(s)"
     return None

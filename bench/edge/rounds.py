@@ -73,9 +73,10 @@ def cpu(outcome: Outcome) -> float:
 
 def _note(what: str, outcomes: Sequence[Outcome]) -> str:
     costs = ", ".join(f"{outcome.cpu_us:.1f}" for outcome in outcomes)
-    waits = ", ".join(f"{outcome.waited_share:.0%}" for outcome in outcomes)
-    shares = ", ".join(f"{part} {share:.0%}" for part, share in outcomes[-1].shares.items())
+    waits = ", ".join(f"{outcome.waits['server']:.0%}" for outcome in outcomes)
+    last = outcomes[-1]
+    shares = ", ".join(f"{part} {share:.0%} + {last.waits[part]:.0%}" for part, share in last.shares.items())
     return (
         f"{what[:1].upper()}{what[1:]}: {costs} µs per delivered event in each round; the server was ready "
-        f"to run but had no core for {waits} of the time. Cores used in the last: {shares}."
+        f"to run but had no core for {waits} of the time. Core used in the last, and waited for: {shares}."
     )

@@ -62,7 +62,15 @@ def test_a_round_in_which_a_follower_missed_or_doubled_an_event_is_not_reported(
 
 @pytest.mark.parametrize("part", ["load", "producer", "Redis"])
 def test_a_round_in_which_another_process_was_at_its_limit_is_not_reported(part: str) -> None:
-    assert part in (spoiled_by({"server": 0.5, part: 0.95}, counted(300, 300), 300) or "")
+    assert part in (spoiled_by({"server": 0.5, part: 0.95}, counted(300, 300), 300, cores=3) or "")
+
+
+def test_a_round_in_which_all_beside_the_server_filled_their_cores_is_not_reported() -> None:
+    # Given three processes on the cores beside the server's; When none is at its limit, but all together are
+    shares = {"load": 0.31, "producer": 0.31, "Redis": 0.31}
+    spoiled = spoiled_by(shares, counted(300, 300), 300, cores=1)
+    # Then that is said
+    assert "load, producer, Redis" in (spoiled or "")
 
 
 def test_a_busy_server_is_what_is_measured() -> None:
