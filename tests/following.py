@@ -9,17 +9,21 @@ from typing import Any
 
 import orjson
 from given import eventually
+from sink import Sink
 
-from tokentail.api.tail import Follower
+from tokentail.api.follower import Follower
 from tokentail.api.tails import Tails
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.planes import data_plane
 
+#: What the tails of a test may hold.
+MAX_BYTES = 64 * 1024 * 1024
+
 
 @asynccontextmanager
-async def tails_at(url: str) -> AsyncIterator[Tails]:
+async def tails_at(url: str, *, max_bytes: int = MAX_BYTES) -> AsyncIterator[Tails]:
     async with data_plane(url) as plane:
-        tails = Tails(plane)
+        tails = Tails(plane, max_bytes=max_bytes)
         reader = asyncio.create_task(tails.run())
         try:
             yield tails
@@ -35,20 +39,20 @@ class Client:
     """One follower, read as a client would: it keeps events with their ids."""
 
     def __init__(self, tails: Tails, job_id: str, after: Cursor = START) -> None:
-        self.aborted = 0
         self.tails = tails
-        self.follower: Follower = tails.follow(job_id, after, self._abort)
-        self.raw = b""
-        self.task = asyncio.create_task(self._read())
+        self.sink = Sink()
+        self.follower: Follower = tails.follow(job_id, after, self.sink)
+        self.follower.start()
+        self.task = asyncio.create_task(self._stay())
         self.task.add_done_callback(lambda _: tails.leave(self.follower))
 
-    def _abort(self) -> None:
-        self.aborted += 1
+    async def _stay(self) -> None:
+        await self.follower.over
 
-    async def _read(self) -> None:
-        while (chunk := await self.follower.next()) is not None:
-            self.raw += chunk
-            self.follower.sent_at = asyncio.get_running_loop().time()
+    @property
+    def raw(self) -> bytes:
+        """All bytes that it was told."""
+        return self.sink.raw
 
     @property
     def events(self) -> list[tuple[str | None, Any]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 from redis.asyncio import Redis
+from sink import Sink
 
 from tokentail.api.context import Context
-from tokentail.api.follow import Follow
+from tokentail.api.follow import follow
 from tokentail.api.headroom import Headroom
 from tokentail.api.servers import Servers
 from tokentail.api.tails import Tails
@@ -29,30 +28,30 @@ class EventsEndpoint:
         models = ModelList.load(ModelList.demo_path())
         servers = Servers(redis, plane, Settings())
         context = Context(Settings(), models, redis, plane, queue, logs, tails, servers, Headroom())
+        self.context = context
+        self._job_id = job_id
         self.sent: list[dict[str, Any]] = []
-        self._left = asyncio.Event()
+        self._sink = Sink()
         self._scope: dict[str, Any] = {
             "type": "http",
             "method": "GET",
             "headers": [],
             "query_string": b"",
-            "path_params": {"job_id": job_id},
-            "app": SimpleNamespace(state=SimpleNamespace(context=context)),
+            "extensions": self._sink.extensions(),
         }
 
     @property
     def body(self) -> bytes:
-        return b"".join(message.get("body", b"") for message in self.sent)
+        return self._sink.raw
 
     def leave(self) -> None:
-        self._left.set()
+        self._sink.lose()
 
     async def run(self) -> None:
-        await Follow()(self._scope, self._receive, self._send)  # type: ignore[arg-type]
+        await follow(self._job_id, self.context, self._scope, self._receive, self._send)  # type: ignore[arg-type]
 
     async def _receive(self) -> dict[str, Any]:
-        await self._left.wait()
-        return {"type": "http.disconnect"}
+        raise AssertionError("nothing is to be received")
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)

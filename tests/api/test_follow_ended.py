@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from events_endpoint import EventsEndpoint
-from following import tails_at
+from following import MAX_BYTES, Client, tails_at
 from given import (
     PATIENCE_SECONDS,
     RESULT,
+    TENANT,
     attempt,
     completed,
     delta,
@@ -18,26 +20,31 @@ from given import (
     written,
 )
 from redis.asyncio import Redis
+from sink import Sink
 
+from tokentail.api import follow as follow_module
 from tokentail.api.tails import Tails
 from tokentail.shared import events, keys, tasks
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.job import Record
 from tokentail.shared.log import Logs
 from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
 
 
 async def test_it_gets_the_ending_and_is_not_told_that_the_log_has_expired(
-    queue: Queue, logs: Logs, redis: Redis, redis_url: str
+    queue: Queue, logs: Logs, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a log that is followed here and was read so far, before its job ended
+    # Given a log that is followed here and was read so far, but not lately, before its job ended
+    monkeypatch.setattr(follow_module, "VOUCH_SECONDS", 0.0)
     claim = await running(queue)
     await written(redis, claim.job_id, claim.fence, attempt(), delta("a"))
     async with OneServer(redis_url) as plane:
-        tails = Tails(plane)
-        there = tails.follow(claim.job_id, START, lambda: None)
+        tails = Tails(plane, max_bytes=MAX_BYTES)
+        there = tails.follow(claim.job_id, START, Sink())
         reading = asyncio.create_task(tails.run())
-        await eventually(lambda: there.tail.is_loaded and there.tail.frames)
+        await eventually(lambda: there.tail.is_loaded and there.tail.end)
         await tasks.end(reading)
         cursor = Cursor(claim.fence, 2)
         await redis.xadd(keys.log(claim.job_id), {"e": events.encode(completed())}, id=str(cursor))
@@ -68,7 +75,64 @@ async def test_a_client_that_has_left_is_a_follower_no_more(
         await eventually(lambda: client.sent)
         # When it leaves, in silence
         client.leave()
-        # Then nothing of it is kept, and nobody watches the log
+        # Then nothing of it is kept
         async with asyncio.timeout(PATIENCE_SECONDS):
             await following
-        assert tails.all() == []
+        (tail,) = tails.all()
+        assert not tail.followers
+        assert not tail.live
+
+
+class Counted(Queue):
+    """A queue that counts how often a record is asked for."""
+
+    asked = 0
+
+    async def get(self, tenant: str, job_id: str) -> Record:
+        self.asked += 1
+        return await super().get(tenant, job_id)
+
+
+async def test_a_storm_of_clients_costs_one_look_at_the_record(
+    settings: Settings, logs: Logs, redis: Redis, redis_url: str
+) -> None:
+    queue = Counted(redis, settings)
+    record = await enqueued(queue)
+    async with tails_at(redis_url) as tails, OneServer(redis_url) as plane:
+        clients = [
+            EventsEndpoint(record.id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
+            for _ in range(50)
+        ]
+        for client in clients:
+            client.context.lookups = clients[0].context.lookups
+        # When many come at the same moment, and some of them go before there is an answer
+        following = [asyncio.create_task(client.run()) for client in clients]
+        await asyncio.sleep(0)
+        await tasks.end(*following[:10])
+        await eventually(lambda: all(client.sent for client in clients[10:]))
+        assert queue.asked == 1
+        # And when they come again
+        late = EventsEndpoint(record.id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
+        following.append(asyncio.create_task(late.run()))
+        await eventually(lambda: late.sent)
+        # Then nobody is asked, for the log is known
+        assert queue.asked == 1
+        await tasks.end(*following)
+
+
+async def test_a_log_that_is_held_vouches_for_its_job_only_for_a_while(
+    queue: Queue, logs: Logs, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a job whose log is held here, and that is deleted elsewhere
+    record = await enqueued(queue)
+    async with tails_at(redis_url) as tails, OneServer(redis_url) as plane:
+        there = Client(tails, record.id)
+        await queue.delete(TENANT, record.id)
+        # When somebody comes, longer after the log's last sign of life than it vouches for its job
+        monkeypatch.setattr(follow_module, "VOUCH_SECONDS", 0.0)
+        late = EventsEndpoint(record.id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
+        await late.run()
+        # Then there is no such job, and who followed it is let go
+        assert late.sent[0]["status"] == 404
+        assert await there.ended() == []
+        assert tails.get(record.id) is None

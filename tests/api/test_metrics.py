@@ -17,8 +17,9 @@ from given import TENANT, chat, enqueued, eventually
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
+from tokentail.api import app as app_module
 from tokentail.api import metrics as metrics_module
-from tokentail.api.app import REDIS_SECONDS, RequestIds, create_app
+from tokentail.api.app import REDIS_SECONDS, create_app
 from tokentail.shared import keys
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
@@ -59,7 +60,7 @@ def up(series: Series) -> dict[str, float]:
 @asynccontextmanager
 async def edge_at(url: str, **settings: Any) -> AsyncIterator[Edge]:
     asgi = create_app(Settings(redis_url=url, **settings))
-    assert isinstance(asgi, RequestIds)
+    assert isinstance(asgi, app_module.Edge)
     app: Any = asgi._app
     transport = httpx.ASGITransport(asgi)
     async with (

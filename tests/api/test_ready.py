@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tokentail.api.app import RequestIds, create_app
+from tokentail.api.app import Edge, create_app
 from tokentail.api.health import refusal_of
 from tokentail.api.servers import Answer, Server
 from tokentail.shared.errors import ConfigError, StoreUnavailable
@@ -27,7 +27,7 @@ GONE = StoreUnavailable("Redis does not answer.")
 @asynccontextmanager
 async def edge_at(url: str, log_url: str | None = None) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
     asgi = create_app(Settings(redis_url=url, log_redis_url=log_url))
-    assert isinstance(asgi, RequestIds)
+    assert isinstance(asgi, Edge)
     app: Any = asgi._app
     transport = httpx.ASGITransport(asgi)
     async with (

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from following import Client, tails_at
+from following import MAX_BYTES, Client, tails_at
 from given import RESULT, TENANT, attempt, completed, delta, enqueued, eventually, running, written
 from redis.asyncio import Redis
+from sink import Sink
 
 from tokentail.api import sse
 from tokentail.api import sweeper as sweeper_module
+from tokentail.api import tails as tails_module
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
@@ -53,7 +56,7 @@ async def test_silence_brings_a_comment_and_again(redis_url: str, queue: Queue, 
     async with sweeping(redis_url, queue, logs, ping_seconds=0.05) as tails:
         client = Client(tails, record.id)
         await eventually(lambda: client.raw.count(sse.PING) >= 3)
-        assert client.raw == sse.PING * client.raw.count(sse.PING)
+        assert re.fullmatch(rb": connected\nretry: \d+\n(: ping\n)+", client.raw)
         await client.gone()
 
 
@@ -68,19 +71,52 @@ async def test_a_stream_that_is_old_ends_cleanly(
         # Then it ends after what there was, without an ending, and not too early
         assert [event["type"] for _, event in await client.ended()] == ["attempt", "delta"]
         assert asyncio.get_running_loop().time() - began >= 0.28
-        assert client.aborted == 0
+        assert client.sink.aborted == 0
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(redis_url: str, queue: Queue, logs: Logs) -> None:
     record = await enqueued(queue)
     async with sweeping(redis_url, queue, logs, send_seconds=0.05) as tails:
         stuck, fine = Client(tails, record.id), Client(tails, record.id)
-        stuck.follower.sending_since = asyncio.get_running_loop().time()
-        await eventually(lambda: stuck.aborted)
-        assert fine.aborted == 0
-        assert not fine.follower.closed
+        stuck.sink.fill()
+        await eventually(lambda: stuck.sink.aborted)
+        assert fine.sink.aborted == 0
+        assert not fine.follower.over.done()
         await stuck.gone()
         await fine.gone()
+
+
+async def test_a_client_that_takes_something_now_and_then_is_not_cut_off(
+    redis_url: str, queue: Queue, logs: Logs
+) -> None:
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs, send_seconds=0.2, ping_seconds=0.05) as tails:
+        slow, other = Client(tails, record.id), Client(tails, record.id)
+        # Given a client whose connection is full most of the time, for far longer than it may be at once
+        for pings in range(1, 8):
+            slow.sink.fill()
+            await eventually(lambda pings=pings: other.raw.count(sse.PING) > pings)  # type: ignore[misc]
+            slow.sink.drain()
+        assert slow.sink.aborted == 0
+        await slow.gone()
+        await other.gone()
+
+
+async def test_a_log_that_nobody_follows_any_more_is_kept_for_a_while_and_then_forgotten(
+    redis_url: str, queue: Queue, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs) as tails:
+        client = Client(tails, record.id)
+        await client.gone()
+        (tail,) = tails.all()
+        # Given a sweeper that has looked at it more than once
+        heard = tail.heard_at
+        await eventually(lambda: tail.heard_at > heard + 0.2)
+        assert tails.all() == [tail]
+        # When it was left for long enough
+        monkeypatch.setattr(tails_module, "LINGER_SECONDS", 0.1)
+        await eventually(lambda: not tails.all())
 
 
 async def test_an_ending_that_was_decided_but_never_logged_reaches_who_waits_for_it(
@@ -127,8 +163,8 @@ async def test_an_ending_that_was_not_read_here_yet_is_not_taken_for_lost(
     await written(redis, claim.job_id, claim.fence, attempt(), completed())
     await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
     async with OneServer(redis_url) as plane:
-        tails = Tails(plane)
-        tail = tails.follow(claim.job_id, START, lambda: None).tail
+        tails = Tails(plane, max_bytes=MAX_BYTES)
+        tail = tails.follow(claim.job_id, START, Sink()).tail
         heard = tail.heard_at
         sweeper = asyncio.create_task(Sweeper(tails, queue, logs, settings).run())
         # When its silence was looked at, more than once

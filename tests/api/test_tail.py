@@ -4,188 +4,371 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 import pytest
-from given import attempt, completed, delta
+from given import attempt, completed, delta, eventually
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+from sink import Sink
 
 from tokentail.api import sse
 from tokentail.api import tail as tail_module
-from tokentail.api.tail import RETRY_MS, Follower, Tail
-from tokentail.shared import events
+from tokentail.api.follower import RETRY_MS, Follower
+from tokentail.api.tail import Tail
+from tokentail.shared import events, keys
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
-from tokentail.shared.log import Entry
+from tokentail.shared.log import Logs
+from tokentail.shared.one_server import OneServer
 
 FENCE = 1000
 LOG = [attempt(), *(delta(str(n)) for n in range(8)), completed()]
 
-
-def entries(fence: int = FENCE, log: list = LOG) -> list[Entry]:  # type: ignore[type-arg]
-    return [Entry(Cursor(fence, seq), events.encode(event)) for seq, event in enumerate(log)]
+Row = tuple[Cursor, bytes]
 
 
-def tail_of(*log: Entry) -> Tail:
-    tail = Tail(new_id())
-    for entry in log:
-        tail.add(entry)
+def rows(fence: int = FENCE, log: list = LOG) -> list[Row]:  # type: ignore[type-arg]
+    return [(Cursor(fence, seq), events.encode(event)) for seq, event in enumerate(log)]
+
+
+def add(tail: Tail, *log: Row) -> None:
+    """As a read does it."""
+    since = tail.end
+    for cursor, raw in log:
+        tail.add(str(cursor).encode(), raw)
     tail.answered = tail.asked
+    tail.deliver(since)
+
+
+def tail_of(*log: Row) -> Tail:
+    tail = Tail(new_id())
+    add(tail, *log)
     return tail
 
 
-def follow(tail: Tail, after: Cursor = START) -> Follower:
-    follower = Follower(tail, after, lambda: None)
-    tail.followers.add(follower)
-    return follower
+@pytest.fixture
+async def logs(redis_url: str):  # type: ignore[no-untyped-def]
+    async with OneServer(redis_url) as plane:
+        yield Logs(plane)
 
 
-async def rest(follower: Follower) -> bytes:
-    """All that it is told, without the `retry:` it begins with."""
-    said = b""
+@pytest.fixture
+def follow(logs: Logs) -> Callable[..., tuple[Follower, Sink]]:
+    def follow_it(tail: Tail, after: Cursor = START) -> tuple[Follower, Sink]:
+        sink = Sink()
+        follower = Follower(tail, after, sink, logs)
+        tail.followers.add(follower)
+        follower.start()
+        return follower, sink
+
+    return follow_it
+
+
+Follow = Callable[..., tuple[Follower, Sink]]
+
+
+def said(sink: Sink) -> bytes:
+    """All that was said behind the greeting."""
+    return re.sub(rb"^: connected\nretry: \d+\n", b"", sink.raw)
+
+
+async def rest(followed: tuple[Follower, Sink]) -> bytes:
+    """All that it is told until its stream is over."""
+    follower, sink = followed
     async with asyncio.timeout(20):
-        while (chunk := await follower.next()) is not None:
-            said += chunk
-    return re.sub(rb"^retry: \d+\n", b"", said)
+        await follower.over
+    return said(sink)
 
 
-def frames(log: list[Entry]) -> bytes:
-    return b"".join(sse.frame(entry) for entry in log)
+def frames(log: list[Row]) -> bytes:
+    return b"".join(sse.block(str(cursor).encode(), raw)[0] for cursor, raw in log)
 
 
-async def test_from_every_cursor_the_rest_and_nothing_else() -> None:
-    log = entries()
+async def test_from_every_cursor_the_rest_and_nothing_else(follow: Follow) -> None:
+    log = rows()
     tail = tail_of(*log)
     assert await rest(follow(tail)) == frames(log)
-    for index, entry in enumerate(log):
-        assert await rest(follow(tail, entry.cursor)) == frames(log[index + 1 :])
+    for index, (cursor, _) in enumerate(log):
+        assert await rest(follow(tail, cursor)) == frames(log[index + 1 :])
 
 
-async def test_what_comes_later_is_told_as_it_comes() -> None:
-    log = entries()
+async def test_what_comes_later_is_told_as_it_comes(follow: Follow) -> None:
+    log = rows()
     tail = tail_of(*log[:3])
-    follower = follow(tail, log[1].cursor)
-    assert sse.frame(log[2]) in (await follower.next() or b"")
-    waiting = asyncio.create_task(follower.next())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    tail.add(log[3])
-    tail.wake()
-    assert await waiting == sse.frame(log[3])
+    _, sink = follow(tail, log[1][0])
+    assert said(sink) == frames(log[2:3])
+    add(tail, log[3])
+    assert said(sink) == frames(log[2:4])
+    add(tail, *log[4:7])
+    assert said(sink) == frames(log[2:7])
+    # And what comes at once goes out at once
+    assert len(sink.writes) == 4
 
 
 @pytest.mark.parametrize(
     "cursor", [Cursor(FENCE, 99), Cursor(FENCE + 1, 0), Cursor(FENCE - 1, 3), Cursor(1, 1)]
 )
-async def test_a_cursor_that_can_not_be_proven_is_told_so_and_gets_everything(cursor: Cursor) -> None:
-    log = entries()
+async def test_a_cursor_that_can_not_be_proven_is_told_so_and_gets_everything(
+    follow: Follow, cursor: Cursor
+) -> None:
+    log = rows()
     assert await rest(follow(tail_of(*log), cursor)) == sse.reset(str(cursor)) + frames(log)
 
 
-async def test_before_the_log_is_read_a_cursor_is_neither_proven_nor_refused() -> None:
+async def test_before_the_log_is_read_a_cursor_is_neither_proven_nor_refused(follow: Follow) -> None:
     # Given a log of which the beginning is there
-    log = entries()
+    log = rows()
     tail = tail_of(*log[:4])
-    tail.answered = 0
-    follower = follow(tail, log[5].cursor)
-    waiting = asyncio.create_task(follower.next())
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    tail.asked += 1
+    _, sink = follow(tail, log[5][0])
+    assert said(sink) == b""
     # When the rest arrives
-    for entry in log[4:]:
-        tail.add(entry)
-    tail.answered = tail.asked
-    tail.wake()
-    assert frames(log[6:]) in (await waiting or b"")
+    add(tail, *log[4:])
+    assert said(sink) == frames(log[6:])
 
 
-async def test_the_retry_stands_once_in_the_first_block_and_differs_between_clients() -> None:
-    log = entries()
+async def test_the_retry_stands_before_the_first_block_and_differs_between_clients(follow: Follow) -> None:
     waits = set()
     for _ in range(20):
-        follower = follow(tail_of(*log))
-        first = await follower.next() or b""
-        match = re.match(rb"retry: (\d+)\nid: ", first)
+        _, sink = follow(tail_of(*rows()))
+        match = re.match(rb": connected\nretry: (\d+)\nid: ", sink.raw)
         assert match is not None
         waits.add(int(match[1]))
-        assert b"retry" not in first[match.end() :]
-        assert await follower.next() is None
+        assert sink.raw.count(b"retry") == 1
     assert len(waits) > 1
     assert all(RETRY_MS[0] <= wait <= RETRY_MS[1] for wait in waits)
 
 
-async def test_a_client_far_behind_catches_up_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail_module, "WRITE_BYTES", 200)
-    log = entries()
-    follower = follow(tail_of(*log))
-    pieces = []
-    while (piece := await follower.next()) is not None:
-        pieces.append(piece)
-    assert len(pieces) > 2
-    assert all(piece.endswith(b"\n\n") for piece in pieces)
-    assert re.sub(rb"^retry: \d+\n", b"", b"".join(pieces)) == frames(log)
+async def test_a_client_far_behind_catches_up_in_pieces(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail_module, "PIECE_BYTES", 200)
+    log = rows()
+    follower, sink = follow(tail_of(*log))
+    # Others get their turn in between
+    assert len(sink.writes) == 2
+    assert await rest((follower, sink)) == frames(log)
+    assert len(sink.writes) > 3
+    assert all(piece.endswith(b"\n\n\r\n") for piece in sink.writes[1:])
 
 
-async def test_a_ping_goes_out_only_in_silence() -> None:
-    log = entries()
-    tail = tail_of(log[0])
-    follower = follow(tail)
+async def test_a_client_whose_connection_is_full_is_given_nothing_and_then_all_of_it(follow: Follow) -> None:
+    # Given a client that takes nothing more, and another one
+    log = rows()
+    tail = tail_of(*log[:2])
+    follower, slow = follow(tail)
+    _, quick = follow(tail)
+    slow.fill()
+    before = len(slow.writes)
+    # When more is said
+    for row in log[2:6]:
+        add(tail, row)
+    # Then the other hears it, and nothing piles up for the slow one
+    assert said(quick) == frames(log[:6])
+    assert len(slow.writes) == before
+    # And when it takes something again it gets what it missed in one write, and then hears the rest live
+    slow.drain()
+    await eventually(lambda: said(slow) == frames(log[:6]))
+    assert len(slow.writes) == before + 1
+    add(tail, *log[6:])
+    assert await rest((follower, slow)) == frames(log)
+
+
+async def test_a_client_that_is_filled_by_the_news_misses_nothing_of_it(follow: Follow) -> None:
+    # Given a connection that says while it is written to that it can take no more
+    log = rows()
+    tail = tail_of(*log[:1])
+    follower, sink = follow(tail)
+
+    def take_and_be_full(data: bytes) -> None:
+        sink.writes.append(data)
+        sink.fill()
+
+    follower._write = take_and_be_full
+    tail.live[follower] = take_and_be_full
+    add(tail, log[1])
+    add(tail, log[2])
+    assert said(sink) == frames(log[:2])
+    # When there is room
+    sink.drain()
+    # Then it goes on behind what it was given
+    await eventually(lambda: said(sink) == frames(log[:3]))
+
+
+async def test_a_follower_that_is_full_when_the_log_ends_is_told_the_ending(follow: Follow) -> None:
+    log = rows()
+    tail = tail_of(*log[:3])
+    follower, sink = follow(tail)
+    sink.fill()
+    add(tail, *log[3:])
+    assert not follower.over.done()
+    sink.drain()
+    assert await rest((follower, sink)) == frames(log)
+
+
+async def test_a_ping_ends_no_block_and_is_not_put_upon_who_takes_nothing(follow: Follow) -> None:
+    log = rows()
+    follower, sink = follow(tail_of(log[0]))
     follower.ping()
-    # Given something to say, that is said instead, and the ping after it
-    assert sse.frame(log[0]) in (await follower.next() or b"")
-    assert await follower.next() == sse.PING
-    # And in silence it is said alone, once
-    waiting = asyncio.create_task(follower.next())
-    await asyncio.sleep(0)
+    assert said(sink) == frames(log[:1]) + sse.PING
+    sink.fill()
     follower.ping()
-    assert await waiting == sse.PING
-    again = asyncio.create_task(follower.next())
-    await asyncio.sleep(0)
-    assert not again.done()
-    again.cancel()
+    assert said(sink) == frames(log[:1]) + sse.PING
 
 
-async def test_a_closed_follower_ends_also_while_it_waits() -> None:
-    follower = follow(tail_of(*entries()[:2]))
-    await follower.next()
-    waiting = asyncio.create_task(follower.next())
-    await asyncio.sleep(0)
-    follower.close()
-    assert await waiting is None
-    assert await follower.next() is None
+async def test_a_closed_follower_is_told_nothing_more(follow: Follow) -> None:
+    log = rows()
+    tail = tail_of(*log[:2])
+    follower, sink = follow(tail)
+    for _ in range(2):
+        follower.close()
+        assert follower.over.done()
+    add(tail, *log[2:])
+    follower.ping()
+    assert said(sink) == frames(log[:2])
 
 
-async def test_a_log_that_is_gone_ends_its_followers_after_what_there_was() -> None:
-    log = entries()[:3]
+async def test_a_client_that_goes_is_followed_by_nothing(follow: Follow) -> None:
+    tail = tail_of(*rows()[:2])
+    follower, sink = follow(tail)
+    sink.lose()
+    assert follower.over.done()
+    assert not tail.live
+
+
+async def test_a_log_that_is_gone_ends_its_followers_after_what_there_was(follow: Follow) -> None:
+    log = rows()[:3]
     tail = tail_of(*log)
-    follower = follow(tail)
+    followed = follow(tail)
     tail.gone = True
-    tail.wake()
-    assert await rest(follower) == frames(log)
+    tail.deliver(tail.end)
+    assert await rest(followed) == frames(log)
 
 
-async def test_a_log_that_is_gone_before_it_was_read_ends_with_nothing_but_a_reset() -> None:
+async def test_a_log_that_is_gone_before_it_was_read_ends_with_nothing_but_a_reset(follow: Follow) -> None:
     tail = Tail(new_id())
     tail.gone = True
     assert await rest(follow(tail)) == b""
     assert await rest(follow(tail, Cursor(5, 5))) == sse.reset("5-5")
-    assert await follow(tail).next_of_loaded() is None
 
 
-async def test_a_follower_at_the_ending_ends_with_nothing() -> None:
-    log = entries()
-    assert await rest(follow(tail_of(*log), log[-1].cursor)) == b""
+async def test_a_follower_at_the_ending_ends_with_nothing(follow: Follow) -> None:
+    log = rows()
+    assert await rest(follow(tail_of(*log), log[-1][0])) == b""
 
 
 async def test_an_ending_makes_a_tail_over() -> None:
-    log = entries()
+    log = rows()
     tail = tail_of(*log[:-1])
     assert not tail.is_over
-    tail.add(log[-1])
-    assert (tail.ended, tail.is_over, tail.position) == (True, True, log[-1].cursor)
+    add(tail, log[-1])
+    assert (tail.ended, tail.is_over, tail.position) == (True, True, str(log[-1][0]).encode())
 
 
-async def test_frames_are_made_once_however_many_follow() -> None:
-    tail = tail_of(*entries())
-    before = list(map(id, tail.frames))
-    for _ in range(10):
-        await rest(follow(tail))
-    assert list(map(id, tail.frames)) == before
+async def test_many_that_come_back_to_the_same_place_are_given_the_same_bytes(follow: Follow) -> None:
+    log = rows()
+    tail = tail_of(*log[:-1])
+    sinks = [follow(tail, log[2][0])[1] for _ in range(10)]
+    assert len({id(sink.writes[1]) for sink in sinks}) == 1
+
+
+# What is no longer held
+
+
+async def stored(redis: Redis, tail: Tail, log: list[Row]) -> None:
+    for cursor, raw in log:
+        await redis.xadd(keys.log(tail.job_id), {"e": raw}, id=str(cursor))
+
+
+async def test_from_every_cursor_the_rest_also_of_what_is_no_longer_held(
+    follow: Follow, redis: Redis
+) -> None:
+    # Given a log of two attempts in Redis, of which memory has let go at some place
+    log = [*rows(log=LOG[:-1]), *rows(FENCE + 7)]
+    for held_from in (1, 5, 12, len(log)):
+        tail = tail_of(*log[:held_from])
+        tail.shed()
+        add(tail, *log[held_from:])
+        await stored(redis, tail, log)
+        # Then a client that comes with any cursor gets the rest
+        for index, after in enumerate([START, *(cursor for cursor, _ in log)]):
+            assert await rest(follow(tail, after)) == frames(log[index:])
+
+
+async def test_who_reads_again_what_is_no_longer_held_goes_on_live(follow: Follow, redis: Redis) -> None:
+    log = rows()
+    tail = tail_of(*log[:4])
+    # Given a Redis that is ahead of this process
+    await stored(redis, tail, log[:6])
+    tail.shed()
+    followed = follow(tail)
+    await eventually(lambda: said(followed[1]) == frames(log[:4]))
+    # When the process has read on
+    for row in log[4:]:
+        add(tail, row)
+    # Then nothing was told twice
+    assert await rest(followed) == frames(log)
+
+
+async def test_who_reads_again_waits_for_room(
+    follow: Follow, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = rows()
+    tail = tail_of(*log)
+    await stored(redis, tail, log)
+    tail.shed()
+    # Given a client whose connection is full when the log is there
+    follower, sink = follow(tail)
+    sink.fill()
+    await eventually(lambda: said(sink) == frames(log))
+    assert not follower.over.done()
+    sink.drain()
+    assert await rest((follower, sink)) == frames(log)
+
+
+async def test_a_log_that_goes_while_it_is_read_again_ends_its_follower(follow: Follow) -> None:
+    # Given a log that memory has let go of and that Redis no longer has
+    tail = tail_of(*rows()[:5])
+    tail.shed()
+    # Then who needs it is sent away, to be told what is true when it comes back
+    assert await rest(follow(tail)) == b""
+
+
+async def test_a_client_that_goes_while_the_log_is_read_again_leaves_nothing_behind(follow: Follow) -> None:
+    tail = tail_of(*rows()[:5])
+    tail.shed()
+    follower, sink = follow(tail)
+    task = follower._replaying
+    assert task is not None
+    sink.lose()
+    async with asyncio.timeout(20):
+        await asyncio.wait([task])
+    assert said(sink) == b""
+
+
+# Cursors
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=5), st.data())
+def test_a_cursor_is_proven_exactly_if_the_log_holds_it(lengths: list[int], data: st.DataObject) -> None:
+    async def check() -> None:
+        tail = Tail(new_id())
+        cursors = [
+            Cursor(10 * number, seq) for number, length in enumerate(lengths, 1) for seq in range(length)
+        ]
+        for cursor in cursors:
+            tail.add(str(cursor).encode(), events.encode(delta("x")))
+        fence = st.integers(1, 10 * len(lengths) + 5)
+        for cursor in [*cursors, Cursor(data.draw(fence), data.draw(st.integers(0, 40)))]:
+            number = tail.number_after(cursor)
+            if cursor in cursors:
+                assert number == cursors.index(cursor) + 1
+                assert tail.cursor_before(number) == cursor
+            else:
+                assert number is None
+        assert tail.number_after(START) == 0
+        assert tail.cursor_before(0) == START
+
+    asyncio.run(check())

@@ -11,6 +11,7 @@ import pytest
 from following import Client, tails_at
 from given import attempt, completed, delta, eventually, failed, written
 from redis.asyncio import Redis
+from sink import Sink
 
 from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
@@ -59,7 +60,7 @@ async def test_resuming_from_every_cursor_is_the_rest_of_the_whole(tails: Tails,
     for _ in range(2):
         for index, (entry_id, _event) in enumerate(whole):
             assert await Client(tails, job_id, Cursor.parse(entry_id or "")).ended() == whole[index + 1 :]
-        staying = tails.follow(job_id, START, lambda: None)
+        staying = tails.follow(job_id, START, Sink())
     tails.leave(staying)
 
 
@@ -198,30 +199,91 @@ async def test_a_process_holds_one_connection_for_all_its_followers(tails: Tails
         await client.gone()
 
 
-async def test_a_log_is_forgotten_with_its_last_follower(tails: Tails, redis: Redis) -> None:
+async def test_those_who_come_back_at_once_cost_redis_nothing(tails: Tails, redis: Redis) -> None:
+    # Given clients that have followed a log so far
     job_id = new_id()
-    first, second = Client(tails, job_id), Client(tails, job_id)
-    assert [tail.job_id for tail in tails.all()] == [job_id]
-    assert first.follower.tail is second.follower.tail
-    await first.gone()
+    log = [attempt(), *WORDS]
+    await written(redis, job_id, FENCE, *log)
+    clients = [Client(tails, job_id) for _ in range(20)]
+    for client in clients:
+        await client.saw(len(log))
+    await is_blocked(redis)
+    before = (await redis.info("commandstats")).get("cmdstat_xread", {}).get("calls", 0)
+    # When all of them drop and come back, each from another place
+    for client in clients:
+        await client.gone()
+    again = [Client(tails, job_id, Cursor(FENCE, number % len(log))) for number in range(20)]
+    # Then they have what they missed at once
+    for number, client in enumerate(again):
+        assert client.events == told(FENCE, *log)[number % len(log) + 1 :]
+    # And nothing was asked of Redis, and nobody began to read anew
+    stats = await redis.info("commandstats")
+    assert stats.get("cmdstat_xread", {}).get("calls", 0) == before
     assert len(tails.all()) == 1
-    await second.gone()
-    assert tails.all() == []
-    # And who comes after that reads it anew
+    # And they hear what comes
+    await add(redis, job_id, len(log), completed())
+    for client in again:
+        assert (await client.ended())[-1][1] == completed()
+
+
+async def test_a_log_that_has_ended_is_read_no_more_and_served_from_memory(
+    tails: Tails, redis: Redis
+) -> None:
+    job_id = new_id()
     await written(redis, job_id, FENCE, attempt(), completed())
     assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
-    assert tails.all() == []
+    # When Redis no longer has it
+    await redis.delete(keys.log(job_id))
+    assert await Client(tails, job_id, Cursor(FENCE, 0)).ended() == told(FENCE, attempt(), completed())[1:]
 
 
 async def test_leaving_twice_harms_nobody(tails: Tails) -> None:
     job_id = new_id()
-    first = tails.follow(job_id, START, lambda: None)
-    second = tails.follow(job_id, START, lambda: None)
-    tails.leave(first)
-    tails.leave(first)
-    assert len(tails.all()) == 1
-    tails.leave(second)
-    assert tails.all() == []
+    first, second = Client(tails, job_id), Client(tails, job_id)
+    (tail,) = tails.all()
+    for _ in range(2):
+        tails.leave(first.follower)
+    assert tail.followers == {second.follower}
+    assert not second.follower.over.done()
+
+
+async def test_a_log_that_is_forgotten_ends_who_still_follows_it(tails: Tails, redis: Redis) -> None:
+    job_id = new_id()
+    await written(redis, job_id, FENCE, attempt())
+    client = Client(tails, job_id)
+    await client.saw(1)
+    (tail,) = tails.all()
+    for _ in range(2):
+        tails.forget(tail)
+    assert await client.ended() == told(FENCE, attempt())
+    # And who comes after that reads it anew
+    await add(redis, job_id, 1, completed())
+    assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
+
+
+async def test_what_was_asked_for_a_forgotten_log_is_not_taken_for_its_successors(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a log that is forgotten and followed anew while an answer for it is on its way
+    job_id = new_id()
+    (reader,) = tails._readers
+    ask, came = reader._ask, []
+
+    async def ask_then_begin_anew(*question: Any, **options: Any) -> Any:
+        answer = await ask(*question, **options)
+        if answer and tails.all()[0].end == 2 and not came:
+            tails.forget(tails.all()[0])
+            came.append(Client(tails, job_id))
+        return answer
+
+    monkeypatch.setattr(reader, "_ask", ask_then_begin_anew)
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    await Client(tails, job_id).saw(2)
+    await add(redis, job_id, 2, delta("b"))
+    await eventually(lambda: came)
+    await add(redis, job_id, 3, completed())
+    # Then its follower is told the whole log
+    assert await came[0].ended() == told(FENCE, attempt(), delta("a"), delta("b"), completed())
 
 
 # Losing Redis

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from following import MAX_BYTES, Client
 from given import attempt, completed, delta, eventually, written
 from redis.asyncio import Redis
+from sink import Sink
 
-from tokentail.api.tail import Follower
+from tokentail.api.follower import Follower
 from tokentail.api.tails import Tails
 from tokentail.shared import events, keys
 from tokentail.shared import redis as store
@@ -20,9 +22,6 @@ from tokentail.shared.log import PAGE
 from tokentail.shared.one_server import OneServer
 
 FENCE = 1_763_881_234_567
-
-
-def _no_abort() -> None: ...
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ async def plane(redis_url: str) -> AsyncIterator[OneServer]:
 
 @pytest.fixture
 def tails(plane: OneServer) -> Tails:
-    return Tails(plane)
+    return Tails(plane, max_bytes=MAX_BYTES)
 
 
 @asynccontextmanager
@@ -61,17 +60,16 @@ async def reading(tails: Tails) -> AsyncIterator[None]:
 
 async def loaded(tails: Tails, job_id: str) -> Follower:
     """A follower that has been told all there is, and keeps the log watched; the reader then stops."""
-    follower = tails.follow(job_id, START, _no_abort)
+    client = Client(tails, job_id)
     async with reading(tails):
-        await eventually(lambda: follower.tail.is_loaded)
-    return follower
+        await eventually(lambda: client.follower.tail.is_loaded)
+    return client.follower
 
 
-async def soon(chunk: asyncio.Task[bytes | None]) -> bytes:
-    async with asyncio.timeout(20):
-        said = await chunk
-    assert said is not None
-    return said
+async def told(client: Client, words: bytes) -> bytes:
+    """All that a client has been told, once these words are in it."""
+    await eventually(lambda: words in client.raw)
+    return client.raw
 
 
 async def test_a_cursor_that_is_ahead_of_what_was_read_here_is_no_reason_to_reset(
@@ -83,10 +81,9 @@ async def test_a_cursor_that_is_ahead_of_what_was_read_here_is_no_reason_to_rese
     for seq, event in enumerate([b'{"type":"delta","content":"b"}', b'{"type":"delta","content":"c"}'], 2):
         await redis.xadd(keys.log(job_id), {"e": event}, id=f"{FENCE}-{seq}")
     # When somebody comes who has seen one of them elsewhere
-    follower = tails.follow(job_id, Cursor(FENCE, 2), _no_abort)
-    chunk = asyncio.create_task(follower.next())
+    client = Client(tails, job_id, Cursor(FENCE, 2))
     async with reading(tails):
-        said = await soon(chunk)
+        said = await told(client, b'"content":"c"')
     # Then it goes on behind it
     assert b"event: reset" not in said
     assert b'"content":"c"' in said
@@ -98,9 +95,9 @@ async def test_a_cursor_that_is_not_there_after_another_look_is_reset(
 ) -> None:
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await loaded(tails, job_id)
-    follower = tails.follow(job_id, Cursor(FENCE, 9), _no_abort)
+    client = Client(tails, job_id, Cursor(FENCE, 9))
     async with reading(tails):
-        assert b"event: reset" in await soon(asyncio.create_task(follower.next()))
+        await told(client, b"event: reset")
 
 
 async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
@@ -116,17 +113,16 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
         answer = await ask(*question, **options)
         if not came:
             await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta"}'}, id=f"{FENCE}-2")
-            follower = tails.follow(job_id, Cursor(FENCE, 2), _no_abort)
-            came.append((follower, asyncio.create_task(follower.next())))
+            came.append(Client(tails, job_id, Cursor(FENCE, 2)))
         return answer
 
     monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
-    tails.follow(new_id(), START, _no_abort)
+    Client(tails, new_id())
     async with reading(tails):
-        await eventually(lambda: came and came[0][0].tail.is_loaded)
+        await eventually(lambda: came and came[0].follower.tail.is_loaded)
         # Then it waits for what comes behind that entry
         await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta","content":"c"}'}, id=f"{FENCE}-3")
-        said = await soon(came[0][1])
+        said = await told(came[0], b'"content":"c"')
     assert b"event: reset" not in said
     assert b'"content":"c"' in said
 
@@ -136,7 +132,7 @@ async def test_the_first_answer_of_all_answers_nobody_who_came_while_it_was_on_i
 ) -> None:
     # Given the first read of a log, and somebody who comes while its answer is on its way
     await written(redis, job_id, FENCE, attempt(), delta("a"))
-    tails.follow(job_id, START, _no_abort)
+    Client(tails, job_id)
     (reader,) = tails._readers
     ask, came = reader._ask, []
 
@@ -145,15 +141,14 @@ async def test_the_first_answer_of_all_answers_nobody_who_came_while_it_was_on_i
         if not came:
             # And who has seen a newer entry elsewhere
             await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta"}'}, id=f"{FENCE}-2")
-            follower = tails.follow(job_id, Cursor(FENCE, 2), _no_abort)
-            came.append((follower, asyncio.create_task(follower.next())))
+            came.append(Client(tails, job_id, Cursor(FENCE, 2)))
         return answer
 
     monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
     async with reading(tails):
-        await eventually(lambda: came and came[0][0].tail.is_loaded)
+        await eventually(lambda: came and came[0].follower.tail.is_loaded)
         await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta","content":"c"}'}, id=f"{FENCE}-3")
-        said = await soon(came[0][1])
+        said = await told(came[0], b'"content":"c"')
     # Then it is not told to forget that
     assert b"event: reset" not in said
     assert b'"content":"c"' in said
@@ -165,19 +160,18 @@ async def test_a_log_that_was_empty_when_last_read_is_looked_at_again_before_it_
     # Given a queued job that is followed, and that ended without this process having read of it
     await loaded(tails, job_id)
     await written(redis, job_id, FENCE, completed())
-    follower = tails.follow(job_id, START, _no_abort)
-    chunk = asyncio.create_task(follower.next_of_loaded())
+    client = Client(tails, job_id)
     async with reading(tails):
-        assert b"event: completed" in await soon(chunk)
+        await told(client, b"event: completed")
 
 
 async def test_an_unknown_cursor_is_reset_also_where_the_ending_fills_a_page(
     tails: Tails, redis: Redis, job_id: str
 ) -> None:
     await written(redis, job_id, FENCE, attempt(), *[delta("x")] * (PAGE - 2), completed())
-    follower = tails.follow(job_id, Cursor(1, 1), _no_abort)
+    client = Client(tails, job_id, Cursor(1, 1))
     async with reading(tails):
-        assert b"event: reset" in await soon(asyncio.create_task(follower.next()))
+        await told(client, b"event: reset")
 
 
 async def test_followers_of_new_logs_do_not_keep_the_others_waiting(
@@ -189,18 +183,18 @@ async def test_followers_of_new_logs_do_not_keep_the_others_waiting(
 
     def let_somebody_come(*answer):
         if newest:
-            tails.leave(newest.pop())
-        newest.append(tails.follow(new_id(), START, _no_abort))
+            newest.pop().task.cancel()
+        newest.append(Client(tails, new_id()))
         return take(*answer)
 
     monkeypatch.setattr(reader, "_take", let_somebody_come)
-    follower = tails.follow(job_id, START, _no_abort)
+    client = Client(tails, job_id)
     async with reading(tails):
-        await eventually(lambda: follower.tail.is_loaded)
+        await eventually(lambda: client.follower.tail.is_loaded)
         # When something is said in the log that is known already
         await written(redis, job_id, FENCE, attempt())
         # Then its follower hears of it
-        assert b"event: attempt" in await soon(asyncio.create_task(follower.next()))
+        await told(client, b"event: attempt")
 
 
 async def test_a_log_whose_ending_was_not_read_here_yet_is_not_taken_for_expired(
@@ -211,11 +205,11 @@ async def test_a_log_whose_ending_was_not_read_here_yet_is_not_taken_for_expired
     await loaded(tails, job_id)
     await redis.xadd(keys.log(job_id), {"e": events.encode(completed())}, id=f"{FENCE}-2")
     # When somebody comes who knows from the record that it has ended
-    follower = tails.follow(job_id, START, _no_abort, has_ended=True)
-    first = asyncio.create_task(follower.next_of_loaded())
+    follower = tails.follow(job_id, START, Sink(), has_ended=True)
+    known = asyncio.create_task(follower.known())
     await asyncio.sleep(0)
     # Then it is told nothing before the ending is known
-    assert not first.done()
-    async with reading(tails):
-        assert b"completed" in await soon(first)
+    assert not known.done()
+    async with reading(tails), asyncio.timeout(20):
+        await known
     assert follower.tail.ended

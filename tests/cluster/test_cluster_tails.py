@@ -54,8 +54,9 @@ async def test_a_partition_that_nobody_watches_any_more_costs_no_connection(
     client = Client(tails, writer.job_id)
     await client.saw(1)
     assert readers(node) == 1
-    # When its last follower leaves; Then the connection is closed after a while
+    # When it is forgotten; Then the connection is closed after a while
     await client.gone()
+    tails.forget(client.follower.tail)
     await eventually(lambda: readers(node) == 0)
     # And who comes then is served
     say(writer, "ab")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 
 import psutil
@@ -61,7 +62,7 @@ async def test_a_silent_stream_pings_with_one_line_that_no_client_takes_for_an_e
             got += data
             if got.count(b": ping") == 2:
                 break
-    assert got == b": connected\n: ping\n: ping\n"
+    assert re.fullmatch(rb": connected\nretry: \d+\n: ping\n: ping\n", got)
 
 
 async def test_an_old_connection_is_ended_cleanly_and_its_client_goes_on(install, client_of) -> None:

@@ -16,13 +16,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 import tokentail
 from tokentail.api import health, jobs, metrics, problems
 from tokentail.api.context import Context, context_of
-from tokentail.api.follow import Follow
+from tokentail.api.follow import FOLLOWED, follow
 from tokentail.api.headroom import Headroom
 from tokentail.api.overdue import Overdue
 from tokentail.api.problems import Problem
@@ -79,12 +78,11 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(jobs.router)
-    app.router.routes.append(Route("/v1/jobs/{job_id}/events", Follow(), methods=["GET"], name="events"))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(TokentailError, _tokentail_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
-    return RequestIds(app)
+    return Edge(app)
 
 
 @asynccontextmanager
@@ -93,7 +91,7 @@ async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Conte
     plane = data_plane(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
     servers, headroom = Servers(redis, plane, settings), Headroom()
     logs = Logs(plane, wait_replicas=settings.wait_replicas)
-    queue, tails = Queue(redis, settings), Tails(plane)
+    queue, tails = Queue(redis, settings), Tails(plane, max_bytes=settings.max_tail_bytes)
     context = Context(settings, models, redis, plane, queue, logs, tails, servers, headroom)
     helpers = [
         asyncio.create_task(tails.run()),
@@ -120,27 +118,37 @@ def _must_not_end(context: Context, helper: asyncio.Task[None]) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-class RequestIds:
-    """Gives every answer an X-Request-ID: the client's own if it is a sensible one, else a new one."""
+class Edge:
+    """The framework, and before it what is to stay small: whatever a stream passes through on its way in
+    stays in memory for as long as it lives. So nothing here awaits, either.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Gives every answer an X-Request-ID: the client's own if it is a sensible one, else a new one.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+            return self._app(scope, receive, send)
+        send = _with_id(scope, send)
+        if path := FOLLOWED.fullmatch(scope["path"]):
+            return follow(path["job_id"], self._app.state.context, scope, receive, send)
+        return self._app(scope, receive, send)
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = list(message.get("headers", ()))
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
-            await send(message)
 
-        await self._app(scope, receive, send_with_id)
+def _with_id(scope: Scope, send: Send) -> Send:
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+    def send_with_id(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message["headers"] = list(message.get("headers", ()))
+            MutableHeaders(scope=message)["X-Request-ID"] = request_id
+        return send(message)
+
+    return send_with_id
 
 
 async def _problem(request: Request, problem: Exception) -> Response:

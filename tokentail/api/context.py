@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from tokentail.api.headroom import Headroom
+from tokentail.api.lookups import Lookups
 from tokentail.api.outages import reason_of
 from tokentail.api.servers import Servers
 from tokentail.api.tails import Tails
@@ -45,10 +46,14 @@ class Context:
     tails: Tails
     servers: Servers
     headroom: Headroom
+    lookups: Lookups = field(init=False)
     draining: bool = field(default=False)
     is_broken: bool = field(default=False)
     #: When (monotonic) a request was last refused because Redis can't be used.
     _refused_at: float = field(default=-math.inf)
+
+    def __post_init__(self) -> None:
+        self.lookups = Lookups(self.queue, self.logs)
 
     def refused(self, error: StoreUnavailable) -> None:
         """Tell the operator why requests are refused; not for each of a thousand."""
@@ -60,7 +65,7 @@ class Context:
         """End every stream cleanly; their clients come back to another process with their cursors."""
         self.draining = True
         for tail in self.tails.all():
-            for follower in tail.followers:
+            for follower in tuple(tail.followers):
                 follower.close()
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tokentail.api import problems, sse
-from tokentail.api.context import TENANT, Context, context_of
+from tokentail.api.context import TENANT, Context
+from tokentail.api.follower import Follower
 from tokentail.api.problems import Problem
-from tokentail.api.tail import Follower
-from tokentail.shared import endings
+from tokentail.api.wire import wire_of
 from tokentail.shared.cursor import START, Cursor
-from tokentail.shared.errors import StoreUnavailable, TokentailError
-from tokentail.shared.job import Record
+from tokentail.shared.errors import JobNotFound, StoreUnavailable, TokentailError
 
 #: Where a client may say from where it goes on, the first that is there counts: a browser sends the
 #: header of its newest event but keeps the query of its first connection.
@@ -30,93 +29,102 @@ _BROWSER_RETRY_MS = 3000
 #: request waits for Redis.
 LOAD_SECONDS = 2.0
 
-#: The server's way to drop a connection without writing what is buffered for it.
-ABORT_EXTENSION = "tokentail.abort"
+_HEADERS = {name.decode(): value.decode() for name, value in sse.HEADERS}
+
+#: For how long after a log's last sign of life its job is known to exist without asking: clients that come
+#: back in a storm cost one look at the record in this time, and a deleted job is served no longer than this.
+VOUCH_SECONDS = 1.0
 
 
-class Follow:
-    """An ASGI app for `/v1/jobs/{job_id}/events`. Raw ASGI: a response class costs more per event than
-    sending it (measured: 1.5 against 4 to 27 µs)."""
+#: The paths that are served here.
+FOLLOWED = re.compile(r"/v1/jobs/(?P<job_id>[^/]+)/events")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        context = context_of(request)
-        try:
-            refusal = await self._answer(request, context, send)
-        except Problem as problem:
-            refusal = problems.response(problem)
-        except TokentailError as error:
-            refusal = problems.response(problems.problem_of(error))
-        if refusal is not None:
-            await refusal(scope, receive, send)
 
-    async def _answer(self, request: Request, context: Context, send: Send) -> Response | None:
-        """Refuse, or stream to the end. Returns the refusal."""
-        after = _cursor(request)
-        job_id = request.path_params["job_id"]
-        if context.draining:
-            return _come_back(request, StoreUnavailable("This process is stopping; reconnect."))
-        try:
-            record = await context.queue.get(TENANT, job_id)
-            record = await endings.settled(context.queue, context.logs, record)
-        except StoreUnavailable as error:
-            context.refused(error)
-            return _come_back(request, error)
-        if record.has_ended and record.cursor == after:
-            return Response(status_code=204)
-        abort: Callable[[], None] = request.scope.get("extensions", {}).get(ABORT_EXTENSION, _no_abort)
-        follower = context.tails.follow(job_id, after, abort, has_ended=record.has_ended)
+async def follow(job_id: str, context: Context, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request for a job's events. Raw ASGI: a response class would cost more per event than
+    sending it."""
+    try:
+        admitted = await _admit(job_id, context, Request(scope))
+    except Problem as problem:
+        admitted = problems.response(problem)
+    except TokentailError as error:
+        admitted = problems.response(problems.problem_of(error))
+    if isinstance(admitted, Response):
+        await admitted(scope, receive, send)
+        return
+    # A browser sends two kilobytes of them, and uvicorn keeps the scope for as long as the stream lives.
+    scope["headers"].clear()
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
+        admitted.start()
+        await admitted.over
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        context.tails.leave(admitted)
+
+
+async def _admit(job_id: str, context: Context, request: Request) -> Follower | Response:
+    """A follower, who has to leave, or the refusal. Raises Problem and TokentailError."""
+    if request.method not in ("GET", "HEAD"):
+        problem = Problem(405, "method_not_allowed", f"{request.method} {request.url.path}: use GET.")
+        problem.headers["Allow"] = "GET, HEAD"
+        raise problem
+    after = _cursor(request)
+    if context.draining:
+        return _come_back(request, StoreUnavailable("This process is stopping; reconnect."))
+    try:
+        has_ended, end = await _standing(context, job_id)
+    except StoreUnavailable as error:
+        context.refused(error)
+        return _come_back(request, error)
+    if has_ended and end == after:
+        return Response(status_code=204)
+    if request.method == "HEAD":
+        return Response(headers=_HEADERS)
+    follower = context.tails.follow(job_id, after, wire_of(request.scope), has_ended=has_ended)
+    try:
         if context.draining:
             follower.close()  # The signal came while we asked for the record.
-        try:
-            return await self._follow(request, context, send, record, follower)
-        finally:
-            context.tails.leave(follower)
-
-    async def _follow(
-        self, request: Request, context: Context, send: Send, record: Record, follower: Follower
-    ) -> Response | None:
-        first: bytes | None = b""
-        if record.has_ended:
-            # Whether its log is still there, with the ending, has to be known before the headers say 200.
-            try:
-                async with asyncio.timeout(LOAD_SECONDS):
-                    first = await follower.next_of_loaded()
-            except TimeoutError:
-                return _come_back(request, StoreUnavailable("The log can't be read; try again in a moment."))
-            if not follower.tail.ended:
-                detail = "The log has expired; the job's result is at its own address."
-                raise Problem(410, "log_expired", detail, links={"self": f"/v1/jobs/{record.id}"})
-        watch = asyncio.create_task(_until_gone(request, follower))
-        try:
-            await _stream(send, follower, first)
-        finally:
-            watch.cancel()
-        return None
+        elif has_ended:
+            await _read_to_end(follower, context)
+    except StoreUnavailable as error:
+        context.tails.leave(follower)
+        return _come_back(request, error)
+    except BaseException:
+        context.tails.leave(follower)
+        raise
+    return follower
 
 
-async def _stream(send: Send, follower: Follower, first: bytes | None) -> None:
-    loop = asyncio.get_running_loop()
-    await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
-    chunk: bytes | None = sse.CONNECTED + (first or b"")
-    while chunk is not None:
-        follower.sending_since = loop.time()
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        follower.sent_at = loop.time()
-        follower.sending_since = None
-        chunk = await follower.next()
-    await send({"type": "http.response.body", "body": b""})
+async def _standing(context: Context, job_id: str) -> tuple[bool, Cursor | None]:
+    """Whether a job has ended, and its log's last cursor if so. Raises JobNotFound and StoreUnavailable."""
+    now = asyncio.get_running_loop().time()
+    tail = context.tails.get(job_id)
+    if tail is not None and not tail.gone and now - tail.heard_at < VOUCH_SECONDS:
+        return tail.ended, tail.cursor_before(tail.end)
+    try:
+        record = await context.lookups.record(TENANT, job_id)
+    except JobNotFound:
+        if tail is not None:
+            context.tails.forget(tail)
+        raise
+    if tail is not None:
+        tail.heard_at = now
+    return record.has_ended, record.cursor
 
 
-async def _until_gone(request: Request, follower: Follower) -> None:
-    """`send` says nothing of a client that has left; only `receive` does."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    follower.close()
-
-
-def _no_abort() -> None:
-    """Under a server without the extension, a dead peer is left to TCP."""
+async def _read_to_end(follower: Follower, context: Context) -> None:
+    """Whether an ended job's log is still there, with the ending, has to be known before the headers say
+    200. Raises Problem, and StoreUnavailable if it can't be found out."""
+    try:
+        async with asyncio.timeout(LOAD_SECONDS):
+            await follower.known()
+    except TimeoutError:
+        raise StoreUnavailable("The log can't be read; try again in a moment.") from None
+    if not follower.tail.ended and not context.draining:
+        context.tails.forget(follower.tail)
+        detail = "The log has expired; the job's result is at its own address."
+        raise Problem(410, "log_expired", detail, links={"self": f"/v1/jobs/{follower.tail.job_id}"})
 
 
 def _cursor(request: Request) -> Cursor:
@@ -131,5 +139,4 @@ def _come_back(request: Request, error: StoreUnavailable) -> Response:
     """Tell a client to reconnect in a way that it understands. Only browsers send Sec-Fetch headers."""
     if "sec-fetch-mode" not in request.headers:
         return problems.response(problems.problem_of(error))
-    headers = {name.decode(): value.decode() for name, value in sse.HEADERS}
-    return Response(sse.CONNECTED + sse.retry(_BROWSER_RETRY_MS), headers=headers)
+    return Response(sse.CONNECTED + sse.retry(_BROWSER_RETRY_MS), headers=_HEADERS)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from tokentail.api import submission
 from tokentail.api.context import TENANT, Context, context_of
+from tokentail.api.wire import Nowhere
 from tokentail.shared import endings, job
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.cursor import START
@@ -104,6 +105,8 @@ async def delete(request: Request, job_id: str) -> Response:
     await context.logs.delete(job_id)
     await context.queue.delete(TENANT, job_id)
     await context.logs.delete(job_id)
+    if (tail := context.tails.get(job_id)) is not None:
+        context.tails.forget(tail)
     return Response(status_code=204)
 
 
@@ -132,11 +135,11 @@ async def _view(context: Context, record: Record) -> dict[str, Any]:
 
 async def _ending(context: Context, job_id: str, seconds: float) -> None:
     """Wait for the ending to stand in the log, at most so long."""
-    follower = context.tails.follow(job_id, START, lambda: None)
+    follower = context.tails.follow(job_id, START, Nowhere())
     try:
+        follower.start()
         async with asyncio.timeout(seconds):
-            while await follower.next() is not None:
-                pass
+            await follower.over
     except TimeoutError:
         pass
     finally:

@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.exchange import Command, exchange
-from tokentail.shared.log import PAGE
 from tokentail.shared.slots import redirection
 
 
@@ -23,14 +22,14 @@ def means_migration(refusal: ResponseError) -> bool:
 
 
 async def read_singly(
-    plane: DataPlane, node: str, connection: Connection, positions: dict[bytes, str]
+    plane: DataPlane, node: str, connection: Connection, positions: dict[bytes, bytes], count: int
 ) -> list[Any]:
     """What XREAD would answer for these logs if they were in one place; waits for nothing.
 
     `connection` leads to the node that the slot comes from. Raises what the driver raises, a MOVED once the
     slot has arrived.
     """
-    reads: list[Command] = [("XREAD", "COUNT", PAGE, "STREAMS", key, at) for key, at in positions.items()]
+    reads: list[Command] = [("XREAD", "COUNT", count, "STREAMS", key, at) for key, at in positions.items()]
     found: list[Any] = []
     elsewhere: dict[str, list[Command]] = {}
     for read, reply in zip(reads, await exchange(connection, reads), strict=True):

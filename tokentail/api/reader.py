@@ -7,7 +7,7 @@ is a reader for each, with a connection while somebody watches a log there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 from redis.asyncio import Connection
@@ -17,16 +17,24 @@ from tokentail.api.migration import means_migration, read_singly
 from tokentail.api.outages import Hindrance
 from tokentail.api.tail import Tail
 from tokentail.shared import redis as store
-from tokentail.shared.cursor import Cursor
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
-from tokentail.shared.log import PAGE, Entry
+from tokentail.shared.log import PAGE
 from tokentail.shared.slots import redirection
 
-#: At most two reads begin within this time: a read costs Redis ~0.7 µs for each watched log, so under load
-#: it should bring more than one entry. Two, because after a silence the first brings an attempt's beginning
-#: and the second its first delta, which must not wait.
+#: At most two reads begin within this time. Two, because after a silence the first brings an attempt's
+#: beginning and the second its first delta, which must not wait.
 TICK_SECONDS = 0.005
+
+#: A read costs Redis and us about a microsecond for each watched log, whether it brings something or not; so
+#: the more logs are watched, the more entries it should bring: reading may take a tenth of the time.
+TICK_SECONDS_PER_LOG = 10e-6
+
+#: Entries that one read may bring, of all logs together: after an outage that is seconds of each, and what
+#: is decoded and written at once holds everybody else up.
+READ_ENTRIES = 10_000
+#: And of one log at least, whatever the number of logs.
+LEAST_ENTRIES = 20
 
 #: Between two tries to reach a reader that is just about to block.
 _NUDGE_SECONDS = 0.001
@@ -40,11 +48,16 @@ MIGRATION_SECONDS = 0.02
 
 
 class Reader:
-    """Reads the logs of `tails` (by key) into them; whoever changes that calls `look`. `run` it as a task."""
+    """Reads logs into their tails, from when they are watched to their ending. `run` it as a task.
 
-    def __init__(self, plane: DataPlane) -> None:
-        self.tails: dict[bytes, Tail] = {}
+    `took` is called after each read with how much more the tails hold.
+    """
+
+    def __init__(self, plane: DataPlane, took: Callable[[int], None]) -> None:
         self._plane = plane
+        self._took = took
+        #: By key; those that are over are not read.
+        self._tails: dict[bytes, Tail] = {}
         # A connection of its own: a blocking read blocks everything behind it.
         self._connection: Connection | None = None
         self._node = ""
@@ -57,13 +70,23 @@ class Reader:
     @property
     def _is_asked(self) -> bool:
         """Whether a follower needs to know what is there now."""
-        return any(not (tail.is_loaded or tail.is_over) for tail in self.tails.values())
+        return any(not tail.is_loaded for tail in self._tails.values())
+
+    def watch(self, tail: Tail) -> None:
+        """Read a log from its beginning."""
+        self._tails[tail.key] = tail
+        self.look()
+
+    def unwatch(self, tail: Tail) -> None:
+        """Read it no longer."""
+        if self._tails.get(tail.key) is tail:
+            del self._tails[tail.key]
 
     async def run(self) -> None:
         """Read for ever; ends by cancellation. An error never loses a follower: every tail knows where it
         stands, and reading goes on from there."""
         loop = asyncio.get_running_loop()
-        pause = store.AWAY_SECONDS
+        pauses = store.Pauses()
         before = began = 0.0
         try:
             while True:
@@ -72,15 +95,15 @@ class Reader:
                 try:
                     found = await self._read()
                     self._hindrance.over()
-                    pause = store.AWAY_SECONDS
+                    pauses.over()
                 except StoreUnavailable as error:
                     if not isinstance(error, _Moved):
                         self._hindrance.met(error)
                         self._plane.doubt(self._node)
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, store.AWAY_LIMIT_SECONDS)
+                    await pauses.sleep()
                     continue
-                if found and (wait := before + TICK_SECONDS - loop.time()) > 0:
+                tick = max(TICK_SECONDS, TICK_SECONDS_PER_LOG * len(self._tails))
+                if found and (wait := before + tick - loop.time()) > 0:
                     await asyncio.sleep(wait)
         finally:
             await self._disconnect()
@@ -97,13 +120,12 @@ class Reader:
     async def _read(self) -> bool:
         """Read all tails, and wait for something only if no follower needs to know what is there now.
         Returns whether anything came."""
-        waiting = {key: tail for key, tail in self.tails.items() if not tail.is_over}
-        if not waiting:
+        if not self._tails:
             self._watched.clear()
             return False
         try:
             with store.away_is_unavailable():
-                return await self._read_some(waiting)
+                return await self._read_some(dict(self._tails))
         except BaseException as error:
             # An answer may still be on its way; it must not be taken for another question's.
             await self._disconnect()
@@ -112,24 +134,27 @@ class Reader:
                 raise _Moved(led.node) from None
             raise
 
-    async def _read_some(self, tails: dict[bytes, Tail]) -> bool:
-        connection = await self._connect(tails)
-        asked = {key: tail.asked for key, tail in tails.items()}
-        positions = {key: str(tail.position) for key, tail in tails.items()}
+    async def _read_some(self, known: dict[bytes, Tail]) -> bool:
+        tails = list(known.values())
+        connection = await self._connect(tails[0].key)
+        count = min(PAGE, max(LEAST_ENTRIES, READ_ENTRIES // len(tails)))
+        asked = [(tail, tail.asked) for tail in tails if not tail.is_loaded]
         try:
-            answer = await self._ask(connection, positions, block=not self._is_asked)
+            answer = await self._ask(connection, tails, count, block=not asked)
         except ResponseError as refusal:
             if not means_migration(refusal):
                 raise
-            answer = await read_singly(self._plane, self._node, connection, positions)
-            found = self._take(answer, tails, asked)
+            positions = {tail.key: tail.position for tail in tails}
+            answer = await read_singly(self._plane, self._node, connection, positions, count)
+            self._take(answer, known, asked, count)
             await asyncio.sleep(MIGRATION_SECONDS)
-            return found
-        return self._take(answer, tails, asked)
+            return bool(answer)
+        self._take(answer, known, asked, count)
+        return bool(answer)
 
-    async def _connect(self, keys: Iterable[bytes]) -> Connection:
+    async def _connect(self, key: bytes) -> Connection:
         if self._connection is None or not self._connection.is_connected:
-            self._node = await self._plane.locate(next(iter(keys)).decode())
+            self._node = await self._plane.locate(key.decode())
             self._connection = self._plane.connection(
                 self._node, timeout_seconds=store.SOCKET_TIMEOUT_SECONDS
             )
@@ -146,32 +171,45 @@ class Reader:
         await connection.send_command(*words, check_health=False)
         return await connection.read_response(disable_decoding=True)
 
-    async def _ask(self, connection: Connection, positions: dict[bytes, str], *, block: bool) -> Any:
-        wait = ("BLOCK", int(store.BLOCK_SECONDS * 1000)) if block else ()
+    async def _ask(self, connection: Connection, tails: list[Tail], count: int, *, block: bool) -> Any:
+        wait = [b"BLOCK", b"%d" % (store.BLOCK_SECONDS * 1000)] if block else []
+        words = [b"XREAD", b"COUNT", b"%d" % count, *wait, b"STREAMS"]
+        keys = [tail.key for tail in tails]
+        words += keys + [tail.position for tail in tails]
+        # Packed here: the driver takes four times as long for thousands of words.
+        parts = [b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)]
         self._blocked = block
         try:
-            return await self._command(
-                connection, "XREAD", "COUNT", PAGE, *wait, "STREAMS", *positions, *positions.values()
-            )
+            await connection.send_packed_command([b"".join(parts)], check_health=False)
+            return await connection.read_response(disable_decoding=True)
         finally:
             self._blocked = False
 
-    def _take(self, answer: Any, tails: dict[bytes, Tail], asked: dict[bytes, int]) -> bool:
+    def _take(self, answer: Any, known: dict[bytes, Tail], asked: list[tuple[Tail, int]], count: int) -> None:
+        """Nothing here awaits: what followers are told is whole at every moment."""
         now = asyncio.get_running_loop().time()
-        counts = dict.fromkeys(tails, 0)
+        took = 0
+        longer: set[Tail] = set()
+        came: list[tuple[Tail, int]] = []
         for key, entries in answer or ():
-            tail = tails[key]
-            counts[key] = len(entries)
+            tail = known[key]
+            if self._tails.get(key) is not tail:
+                continue  # It was forgotten, and perhaps begun anew, while this was on its way.
+            came.append((tail, tail.end))
             tail.heard_at = now
-            for entry_id, fields in entries:
-                tail.add(Entry(Cursor.parse(entry_id), fields[1]))
-        for key, tail in tails.items():
-            answers = tail.answered < asked[key] and counts[key] < PAGE
-            if answers:
-                tail.answered = asked[key]
-            if counts[key] or answers:
-                tail.wake()
-        return bool(answer)
+            for entry_id, (_, raw) in entries:
+                took += tail.add(entry_id, raw)
+            if len(entries) == count:
+                longer.add(tail)
+            if tail.is_over:
+                del self._tails[key]
+        for tail, asking in asked:
+            if tail not in longer:
+                tail.answered = max(tail.answered, asking)
+                came.append((tail, tail.end))
+        for tail, since in came:
+            tail.deliver(since)
+        self._took(took)
 
     # Waking a blocked reader
 

@@ -12,12 +12,11 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
 from tokentail.api.app import REDIS_SECONDS, create_app
 from tokentail.api.context import Context
-from tokentail.api.follow import ABORT_EXTENSION
+from tokentail.api.wire import WireProtocol
 from tokentail.shared import logging
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
@@ -48,7 +47,11 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
         functools.partial(_app, settings, started),
         factory=True,
         loop="uvloop",
-        http=Protocol,
+        http=WireProtocol,
+        # It can't be told by looking at an app that awaits nothing itself.
+        interface="asgi3",
+        # Nothing here asks who the client is, and each layer stays in memory with each stream.
+        proxy_headers=False,
         ws="none",
         lifespan="on",
         # It prints query strings, and they will hold tokens.
@@ -115,13 +118,3 @@ def _end_streams_on_signals(context: Context) -> None:
                 before(received, frame)
 
         signal.signal(number, handle)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, which also lets an app drop its connection at once. Closing would first wait for a dead
-    peer to take what is buffered for it."""
-
-    def on_message_begin(self) -> None:
-        """Called by the parser when a request begins."""
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT_EXTENSION: self.transport.abort}  # type: ignore[dict-item]

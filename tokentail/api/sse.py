@@ -5,7 +5,6 @@ from __future__ import annotations
 import orjson
 
 from tokentail.shared import events
-from tokentail.shared.log import Entry
 
 #: Goes out with the headers, also while the job waits: proxies and clients see that the stream is open.
 CONNECTED = b": connected\n"
@@ -21,11 +20,16 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 
+_DELTA = b'{"type":"delta"'
 
-def frame(entry: Entry) -> bytes:
-    """One log entry as one block. The event's JSON goes out as the worker wrote it."""
-    kind = events.type_of(entry.raw).encode()
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (str(entry.cursor).encode(), kind, entry.raw)
+
+def block(entry_id: bytes, raw: bytes) -> tuple[bytes, bool]:
+    """One log entry as one block, and whether it is an ending. The event's JSON goes out as the worker
+    wrote it."""
+    if raw.startswith(_DELTA):  # Nearly all of them.
+        return b"id: %b\nevent: delta\ndata: %b\n\n" % (entry_id, raw), False
+    kind = events.type_of(raw)
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (entry_id, kind.encode(), raw), kind in events.ENDINGS
 
 
 def reset(requested: str) -> bytes:

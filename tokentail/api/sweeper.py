@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from tokentail.api.outages import Hindrance
-from tokentail.api.tail import Follower, Tail
+from tokentail.api.tail import Tail
 from tokentail.api.tails import Tails
 from tokentail.shared import endings
 from tokentail.shared.errors import JobNotFound, StoreUnavailable
@@ -38,10 +38,10 @@ class Sweeper:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = asyncio.get_running_loop().time()
+            self._tails.forget_left()
             tails = self._tails.all()
             for tail in tails:
-                for follower in list(tail.followers):
-                    self._look_at(follower, now)
+                self._look_at(tail, now)
             silent = [tail for tail in tails if not tail.is_over and now - tail.heard_at > CHECK_SECONDS]
             try:
                 for tail in silent:
@@ -51,15 +51,19 @@ class Sweeper:
             except StoreUnavailable as error:
                 self._hindrance.met(error)
 
-    def _look_at(self, follower: Follower, now: float) -> None:
+    def _look_at(self, tail: Tail, now: float) -> None:
         settings = self._settings
-        if follower.sending_since is not None:
-            if now - follower.sending_since > settings.send_seconds:
-                follower.abort()
-        elif now - follower.began_at > settings.stream_seconds * follower.patience:
-            follower.close()
-        elif now - follower.sent_at > settings.ping_seconds:
-            follower.ping()
+        silent = now - tail.told_at > settings.ping_seconds
+        if silent:
+            tail.told_at = now
+        for follower in list(tail.followers):
+            if follower.full_since is not None:
+                if now - follower.full_since > settings.send_seconds:
+                    follower.wire.abort()
+            elif now - follower.began_at > settings.stream_seconds * follower.patience:
+                follower.close()
+            elif silent:
+                follower.ping()
 
     async def _check(self, tail: Tail) -> None:
         """Find out what a silent log's record says of it. Raises StoreUnavailable."""
@@ -68,8 +72,7 @@ class Sweeper:
             with contextlib.suppress(JobNotFound):  # Deleted meanwhile; the next look finds no record.
                 await endings.settled(self._queue, self._logs, record)
         elif record is None or (record.has_ended and not await self._has_ending(tail.job_id)):
-            tail.gone = True
-            tail.wake()
+            self._tails.forget(tail)
 
     async def _has_ending(self, job_id: str) -> bool:
         """A log without is over all the same when its job has ended: it was deleted, or its Redis came back

@@ -1,36 +1,51 @@
-"""One watched log in memory, and the clients that follow it."""
+"""One watched log in memory: its entries as they go out, encoded once however many follow."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tokentail.api import sse
+from tokentail.api.wire import chunk
+from tokentail.shared import keys
 from tokentail.shared.cursor import START, Cursor
-from tokentail.shared.log import Entry
 
-#: A client that lost us waits this long before it comes back; spread, so that a restart of ours does not
-#: bring all of them at the same moment.
-RETRY_MS = (1000, 3000)
+if TYPE_CHECKING:
+    from tokentail.api.follower import Follower
 
-#: Most bytes that go out in one write: a client that is far behind catches up in pieces, so that its
-#: send deadline measures a stall and not a slow line.
-WRITE_BYTES = 256 * 1024
+#: Most bytes that go out in one write: a client that is far behind catches up in pieces, so that others
+#: get their turn in between, and its send deadline measures a stall and not a slow line.
+PIECE_BYTES = 64 * 1024
 
 
 class Tail:
-    """A log's entries as frames, encoded once however many follow. Index i of `frames` is entry i.
+    """A log's entries, numbered from 0, as chunks that can be written as they are.
 
-    `ended` once the last frame is an ending; `gone` once the log is known to be no more. Entries only ever
-    arrive at the end.
+    It holds those from `first` to `end`, all of them unless memory was short. `ended` once the last is an
+    ending; `gone` once the log is known to be no more. Entries only ever arrive at the end; `deliver` tells
+    the followers.
+
+    Invariant: between two calls, every follower in `live` has been given everything up to `end`.
     """
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        self.frames: list[bytes] = []
-        self._cursors: list[Cursor] = []
+        self.key = keys.log(job_id).encode()
+        #: Of the newest entry, as Redis writes it: what the reader has read up to.
+        self.position = str(START).encode()
+        self.first = 0
+        self.end = 0
+        self._held = bytearray()
+        #: Where each entry ends, counted in all bytes there ever were; `_dropped` of them are not held.
+        self._ends = array("Q")
+        self._dropped = 0
+        #: Where each run of entries that count up within a fence begins: cursor and number, both rising.
+        self._runs: list[tuple[Cursor, int]] = []
+        self._next = b""
+        self._piece = (0, 0, b"")
         #: How often followers have asked for a read to the log's end, and how many of these askings a read
         #: that began after them has answered.
         self.asked = 1
@@ -38,13 +53,17 @@ class Tail:
         self.ended = False
         self.gone = False
         self.followers: set[Follower] = set()
+        #: Those that wait for a read to the log's end.
+        self.waiting: set[Follower] = set()
+        #: Those that have been given everything, with what writes to them.
+        self.live: dict[Follower, Callable[[bytes], None]] = {}
+        now = asyncio.get_running_loop().time()
         #: When (loop time) the log last gave a sign of life: an entry, or a look at its record.
-        self.heard_at = 0.0
-
-    @property
-    def position(self) -> Cursor:
-        """What the reader has read up to."""
-        return self._cursors[-1] if self._cursors else START
+        self.heard_at = now
+        #: When (loop time) the live followers were last told something.
+        self.told_at = now
+        #: When (loop time) its last follower left; meaningless while there are any.
+        self.left_at = now
 
     @property
     def is_loaded(self) -> bool:
@@ -56,114 +75,89 @@ class Tail:
         """Whether nothing more can come."""
         return self.ended or self.gone
 
-    def add(self, entry: Entry) -> None:
-        """Take the log's next entry in; followers are woken by `wake`."""
-        self.frames.append(sse.frame(entry))
-        self._cursors.append(entry.cursor)
-        self.ended = entry.is_ending
+    # Coming in
 
-    def wake(self) -> None:
-        """Tell all followers that something has changed."""
-        for follower in self.followers:
-            follower.wake()
+    def add(self, entry_id: bytes, raw: bytes) -> int:
+        """Take the log's next entry in, as Redis has it. Returns how much more is held."""
+        if entry_id == self._next:
+            fence, _, seq = entry_id.partition(b"-")
+            self._next = b"%b-%d" % (fence, int(seq) + 1)
+        else:
+            cursor = Cursor.parse(entry_id)
+            self._runs.append((cursor, self.end))
+            self._next = b"%d-%d" % (cursor.fence, cursor.seq + 1)
+        block, self.ended = sse.block(entry_id, raw)
+        written = chunk(block)
+        self._held += written
+        self._ends.append(self._dropped + len(self._held))
+        self.end += 1
+        self.position = entry_id
+        return len(written) + self._ends.itemsize
 
-    def index_after(self, cursor: Cursor) -> int | None:
+    def deliver(self, since: int) -> None:
+        """Give the followers what has come since that entry, and what else has changed."""
+        if since < self.end and self.live:
+            news = self._bytes(since, self.end)
+            self.told_at = asyncio.get_running_loop().time()
+            # A copy: who can take no more leaves while it is being written to.
+            for write in tuple(self.live.values()):
+                write(news)
+        if self.is_over:
+            for follower in tuple(self.live):
+                follower.close()
+        for follower in tuple(self.waiting):
+            follower.go_on()
+
+    # Going out
+
+    def piece(self, start: int) -> tuple[bytes, int]:
+        """The entries from that number on, as many as go out in one write, and the number behind them."""
+        known_start, stop, known = self._piece
+        # Many come back at the same moment from the same place.
+        if start != known_start or stop != self.end:
+            most = self._offset(start) + PIECE_BYTES
+            stop = min(self.end, self.first + bisect_left(self._ends, most, start - self.first) + 1)
+            known = self._bytes(start, stop)
+            self._piece = (start, stop, known)
+        return known, stop
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        base = self._dropped
+        with memoryview(self._held) as held:
+            return bytes(held[self._offset(start) - base : self._offset(stop) - base])
+
+    def _offset(self, number: int) -> int:
+        return self._ends[number - self.first - 1] if number > self.first else self._dropped
+
+    def shed(self) -> int:
+        """Let go of all entries; who needs them reads them from Redis. Returns how much less is held."""
+        less = len(self._held) + self._ends.itemsize * len(self._ends)
+        self._dropped += len(self._held)
+        self._held = bytearray()
+        self._ends = array("Q")
+        self.first = self.end
+        self._piece = (0, 0, b"")
+        return less
+
+    # Cursors
+
+    def number_after(self, cursor: Cursor) -> int | None:
         """Where a client goes on that has seen everything up to `cursor`; None if the log can't prove it:
         an entry it never held, or one beyond its end."""
         if cursor == START:
             return 0
-        index = bisect_left(self._cursors, cursor)
-        if index < len(self._cursors) and self._cursors[index] == cursor:
-            return index + 1
-        return None
+        run = bisect_right(self._runs, cursor, key=lambda run: run[0]) - 1
+        if run < 0:
+            return None
+        begin, number = self._runs[run]
+        behind = self._runs[run + 1][1] if run + 1 < len(self._runs) else self.end
+        found = number + cursor.seq - begin.seq
+        return found + 1 if cursor.fence == begin.fence and found < behind else None
 
-
-class Follower:
-    """One client reading one tail: a cursor, not a queue. A slow one costs an index and catches up in
-    large writes."""
-
-    def __init__(self, tail: Tail, after: Cursor, abort: Callable[[], None]) -> None:
-        self.tail = tail
-        self._after = after
-        # Before such a read an unknown cursor means nothing: other processes may be ahead of this one.
-        self._asked = tail.asked
-        self._index: int | None = None
-        self._awake = asyncio.Event()
-        self._prefix = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 -- jitter, no secret
-        self._ping = False
-        #: Told to end cleanly: old age, shutdown, or the client has gone.
-        self.closed = False
-        #: Since when (loop time) a write waits for the client to take something; None while none does.
-        self.sending_since: float | None = None
-        #: When (loop time) something was last written.
-        self.sent_at = asyncio.get_running_loop().time()
-        self.began_at = self.sent_at
-        #: Its share of the longest life: all that came at one moment must not come back at one moment.
-        self.patience = random.uniform(0.95, 1.05)  # noqa: S311 -- jitter, no secret
-        #: Drops the connection at once, with what is buffered for it.
-        self.abort = abort
-
-    def wake(self) -> None:
-        """Something may be there to write."""
-        self._awake.set()
-
-    def ping(self) -> None:
-        """Write a comment if nothing else is to be written."""
-        self._ping = True
-        self.wake()
-
-    def close(self) -> None:
-        """End cleanly with what has been written so far."""
-        self.closed = True
-        self.wake()
-
-    async def next(self) -> bytes | None:
-        """The bytes to write next; waits for some; None when the stream is over."""
-        while not self.closed:
-            self._awake.clear()
-            if chunk := self._take():
-                return chunk
-            if self.tail.is_over and self._index == len(self.tail.frames):
-                return None
-            await self._awake.wait()
-        return None
-
-    async def next_of_loaded(self) -> bytes | None:
-        """The first bytes of a log that has ended; None, too, when there is no log any more."""
-        while not self._knows_the_end:
-            self._awake.clear()
-            await self._awake.wait()
-        return await self.next() if self.tail.frames else None
-
-    @property
-    def _knows_the_end(self) -> bool:
-        return self.tail.answered >= self._asked or self.tail.is_over
-
-    def _take(self) -> bytes:
-        if self._index is None and (prefix := self._begin()):
-            return prefix
-        if self._index is not None and (frames := self._frames()):
-            frames, self._prefix = self._prefix + frames, b""
-            return frames
-        if self._ping:
-            self._ping = False
-            return sse.PING
-        return b""
-
-    def _begin(self) -> bytes:
-        """Find the place to start from; a client whose cursor can't be proven is told to forget."""
-        self._index = self.tail.index_after(self._after)
-        if self._index is not None or not self._knows_the_end:
-            return b""
-        self._index = 0
-        reset, self._prefix = self._prefix + sse.reset(str(self._after)), b""
-        return reset
-
-    def _frames(self) -> bytes:
-        frames, start, size = self.tail.frames, self._index or 0, 0
-        end = start
-        while end < len(frames) and size < WRITE_BYTES:
-            size += len(frames[end])
-            end += 1
-        self._index = end
-        return b"".join(frames[start:end])
+    def cursor_before(self, number: int) -> Cursor:
+        """The cursor of one who has everything up to that entry, without it."""
+        if number == 0:
+            return START
+        run = bisect_right(self._runs, number - 1, key=lambda run: run[1]) - 1
+        begin, first = self._runs[run]
+        return Cursor(begin.fence, begin.seq + number - 1 - first)

@@ -1,4 +1,4 @@
-"""The watched logs of this process.
+"""The logs that this process holds in memory, and the clients that follow them.
 
 Whatever the number of followers, Redis sees one blocking read over all watched logs of a partition. Replay
 and live are that same read, so there is no hand-over between them in which an entry could be lost or doubled.
@@ -7,55 +7,96 @@ and live are that same read, so there is no hand-over between them in which an e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
+from tokentail.api.follower import Follower
 from tokentail.api.reader import Reader
-from tokentail.api.tail import Follower, Tail
-from tokentail.shared import keys, tasks
+from tokentail.api.tail import Tail
+from tokentail.api.wire import Wire
+from tokentail.shared import tasks
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.data_plane import DataPlane
+from tokentail.shared.log import Logs
+
+#: How long a log is kept and watched after its last follower has left: all of them may be back in a moment
+#: (a balancer that restarts, a network that comes back), and then Redis has nothing to do with it.
+LINGER_SECONDS = 30.0
 
 
 class Tails:
-    """Follow logs; `run` the readers as a task.
+    """Follow logs; `run` the readers as a task. `max_bytes` bounds what all tails hold together."""
 
-    Invariant: a reader has a tail exactly as long as that has followers.
-    """
-
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, *, max_bytes: int) -> None:
         self._plane = plane
-        self._readers = [Reader(plane) for _ in range(plane.partitions)]
+        self._logs = Logs(plane)
+        self._max_bytes = max_bytes
+        self._held = 0
+        self._readers = [Reader(plane, self._took) for _ in range(plane.partitions)]
+        #: By job, the one that was followed longest ago first.
+        self._tails: dict[str, Tail] = {}
 
-    def follow(
-        self, job_id: str, after: Cursor, abort: Callable[[], None], *, has_ended: bool = False
-    ) -> Follower:
-        """A new follower of a log; every one has to `leave`. `abort` drops its connection at once.
-        `has_ended`: the log is known to hold its ending, so what is read has to reach it.
+    def get(self, job_id: str) -> Tail | None:
+        """What is known of a log here."""
+        return self._tails.get(job_id)
+
+    def follow(self, job_id: str, after: Cursor, wire: Wire, *, has_ended: bool = False) -> Follower:
+        """A new follower of a log; every one has to `leave`. `has_ended`: the log is known to hold its
+        ending, so what is read has to reach it.
         """
-        reader, key = self._reader_of(job_id), keys.log(job_id).encode()
-        tail = reader.tails.get(key)
-        if tail is None:
-            tail = reader.tails[key] = Tail(job_id)
-            tail.heard_at = asyncio.get_running_loop().time()
-            reader.look()
-        elif not tail.is_over and (has_ended or not tail.frames or tail.index_after(after) is None):
+        tail = self._tails.pop(job_id, None)
+        if tail is None or tail.gone:
+            if tail is not None:
+                self.forget(tail)
+            tail = Tail(job_id)
+            self._reader_of(job_id).watch(tail)
+        elif not tail.is_over and (has_ended or not tail.end or tail.number_after(after) is None):
             # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
             tail.asked += 1
-            reader.look()
-        follower = Follower(tail, after, abort)
+            self._reader_of(job_id).look()
+        self._tails[job_id] = tail
+        follower = Follower(tail, after, wire, self._logs)
         tail.followers.add(follower)
         return follower
 
     def leave(self, follower: Follower) -> None:
-        """A follower has gone. The last one's tail is no longer watched."""
+        """A follower has gone. Its tail stays for a while."""
+        follower.close()
+        follower.wire.listener = None  # The connection may serve other requests.
         tail = follower.tail
         tail.followers.discard(follower)
-        if not tail.followers:
-            self._reader_of(tail.job_id).tails.pop(keys.log(tail.job_id).encode(), None)
+        tail.left_at = asyncio.get_running_loop().time()
 
     def all(self) -> list[Tail]:
-        """Every watched log."""
-        return [tail for reader in self._readers for tail in reader.tails.values()]
+        """Every log that is held."""
+        return list(self._tails.values())
+
+    def forget(self, tail: Tail) -> None:
+        """Hold a log no longer. Whoever still follows it is told that it is gone."""
+        tail.gone = True
+        if self._tails.get(tail.job_id) is tail:
+            del self._tails[tail.job_id]
+        self._reader_of(tail.job_id).unwatch(tail)
+        tail.deliver(tail.end)
+        self._held -= tail.shed()
+
+    def forget_left(self) -> None:
+        """Forget those that nobody has followed for a while."""
+        now = asyncio.get_running_loop().time()
+        for tail in self.all():
+            if not tail.followers and now - tail.left_at > LINGER_SECONDS:
+                self.forget(tail)
+
+    def _took(self, more_bytes: int) -> None:
+        """Hold more, and let go of what was followed longest ago until the rest fits."""
+        self._held += more_bytes
+        if self._held <= self._max_bytes:
+            return
+        for tail in self.all():
+            if tail.followers:
+                self._held -= tail.shed()
+            else:
+                self.forget(tail)
+            if self._held <= self._max_bytes:
+                return
 
     def _reader_of(self, job_id: str) -> Reader:
         return self._readers[self._plane.partition_of(job_id)]

@@ -83,14 +83,17 @@ class Logs:
         found = await self._plane.run(key, lambda redis: redis.xrevrange(key, count=1))
         return entry(found[0]) if found else None
 
+    async def page(self, job_id: str, after: Cursor) -> list[Entry]:
+        """The next entries after a cursor, at most PAGE of them; fewer at the end."""
+        key, begin = keys.log(job_id), f"({after}"
+        found = await self._plane.run(key, lambda redis: redis.xrange(key, min=begin, count=PAGE))
+        return [entry(item) for item in found]
+
     async def read(self, job_id: str, after: Cursor = START) -> AsyncIterator[Entry]:
         """Every entry there is after a cursor, page by page; returns at the end, waits for nothing."""
-        key = keys.log(job_id)
         while True:
-            begin = f"({after}"
-            page = await self._plane.run(key, lambda redis: redis.xrange(key, min=begin, count=PAGE))  # noqa: B023
-            for item in page:
-                read = entry(item)
+            page = await self.page(job_id, after)
+            for read in page:
                 after = read.cursor
                 yield read
             if len(page) < PAGE:

@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     #: The largest body of a submit: room for a few images, no room to fill Redis with one request.
     max_request_bytes: Annotated[int, Field(ge=1024, le=512 * 1024 * 1024)] = 10 * 1024 * 1024
 
+    #: What an API process keeps in memory of the logs that its clients follow, all together. Beyond that, who
+    #: is behind reads from Redis again.
+    max_tail_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
     #: Silence after which a follower gets a comment; idle cut-offs of proxies begin at 55 s.
     ping_seconds: Seconds = 15.0
     #: Age at which a follower's connection is ended cleanly (jittered by a tenth): load balancers even out.

@@ -1,0 +1,201 @@
+"""One client reading one tail."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import aclosing
+
+from tokentail.api import sse
+from tokentail.api.replay import replay
+from tokentail.api.tail import Tail
+from tokentail.api.wire import Wire, chunk
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.log import Logs
+
+#: A client that lost us waits this long before it comes back; spread, so that a restart of ours does not
+#: bring all of them at the same moment.
+RETRY_MS = (1000, 3000)
+
+_PING = chunk(sse.PING)
+
+
+class Follower:
+    """A cursor, not a queue. It is written to from wherever something happens, and has no task of its own:
+
+    - it waits until its cursor can be proven, then catches up, a piece at a time;
+    - with everything given to it it is *live*, and the tail writes to it whatever comes;
+    - while its wire is full it is given nothing, and then catches up.
+
+    A slow one so costs a number, and delays nobody. Only one that needs what its tail no longer holds has a
+    task that reads it from Redis. `over` is done when nothing more is to be written.
+    """
+
+    # Thousands of them wait for one token.
+    __slots__ = (
+        "_after",
+        "_asked",
+        "_known",
+        "_logs",
+        "_next",
+        "_replaying",
+        "_room",
+        "_soon",
+        "_started",
+        "_write",
+        "began_at",
+        "full_since",
+        "over",
+        "patience",
+        "tail",
+        "wire",
+    )
+
+    def __init__(self, tail: Tail, after: Cursor, wire: Wire, logs: Logs) -> None:
+        loop = asyncio.get_running_loop()
+        self.tail = tail
+        self.wire = wire
+        self._write = wire.writer()
+        self._logs = logs
+        self._after = after
+        # Before such a read an unknown cursor means nothing: other processes may be ahead of this one.
+        self._asked = tail.asked
+        #: The number of the entry to be written next; None until the cursor is proven.
+        self._next: int | None = None
+        self._known: asyncio.Future[None] | None = None
+        self._started = False
+        self._soon = False
+        self._replaying: asyncio.Task[None] | None = None
+        #: Set when the wire takes more again; only who replays waits for it.
+        self._room: asyncio.Event | None = None
+        self.over: asyncio.Future[None] = loop.create_future()
+        #: Since when (loop time) the wire is full; None while it is not.
+        self.full_since: float | None = None
+        self.began_at = loop.time()
+        #: Its share of the longest life: all that came at one moment must not come back at one moment.
+        self.patience = random.uniform(0.95, 1.05)  # noqa: S311 -- jitter, no secret
+
+    # From outside
+
+    async def known(self) -> None:
+        """Wait until the tail has been read to what was the log's end when this follower came."""
+        if not self._knows_the_end:
+            self.tail.waiting.add(self)
+            self._known = asyncio.get_running_loop().create_future()
+            await self._known
+
+    def start(self) -> None:
+        """Write from now on: the head of the response has been."""
+        self._started = True
+        self.wire.listener = self
+        retry = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 -- jitter, no secret
+        self._write(chunk(sse.CONNECTED + retry))
+        if self.wire.is_full:
+            self.full()
+        if self.wire.is_lost:
+            self.close()
+        self.go_on()
+
+    def close(self) -> None:
+        """Write no more; what was written stands. Any number of times."""
+        self.tail.live.pop(self, None)
+        self.tail.waiting.discard(self)
+        if self._replaying is not None:
+            self._replaying.cancel()
+        for waiting in (self._known, self.over):
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+
+    def ping(self) -> None:
+        """Write a comment, unless the wire is full of other things."""
+        if self._started and not self.wire.is_full and not self.over.done():
+            self._write(_PING)
+
+    def go_on(self) -> None:
+        """Write the next piece of what there is, if that can be told."""
+        self._soon = False
+        if self._known is not None and self._knows_the_end and not self._known.done():
+            self._known.set_result(None)
+        if not self._started or self.over.done() or self.wire.is_full or self._replaying is not None:
+            return
+        if self._next is None:
+            self._begin()
+        if self._next is not None:
+            self._catch_up(self._next)
+
+    # Catching up
+
+    @property
+    def _knows_the_end(self) -> bool:
+        return self.tail.answered >= self._asked or self.tail.is_over
+
+    def _begin(self) -> None:
+        """Find the place to start from; a client whose cursor can't be proven is told to forget."""
+        self._next = self.tail.number_after(self._after)
+        if self._next is None and self._knows_the_end:
+            self._write(chunk(sse.reset(str(self._after))))
+            self._next = 0
+        if self._next is None:
+            self.tail.waiting.add(self)
+        else:
+            self.tail.waiting.discard(self)
+
+    def _catch_up(self, number: int) -> None:
+        tail = self.tail
+        if number < tail.first:
+            self._replaying = asyncio.create_task(self._replay(number))
+            return
+        if number < tail.end:
+            # First the number: the write may find the wire full.
+            piece, self._next = tail.piece(number)
+            self._write(piece)
+        if self._next != tail.end:
+            self._go_on_soon()
+        elif tail.is_over:
+            self.close()
+        elif not self.wire.is_full:
+            tail.live[self] = self._write
+
+    def _go_on_soon(self) -> None:
+        """After others had their turn."""
+        if not self._soon:
+            self._soon = True
+            asyncio.get_running_loop().call_soon(self.go_on)
+
+    async def _replay(self, number: int) -> None:
+        self._room = asyncio.Event()
+        try:
+            async with aclosing(replay(self._logs, self.tail, number)) as pieces:
+                async for piece, behind in pieces:
+                    self._next = behind
+                    self._write(piece)
+                    while self.wire.is_full:
+                        self._room.clear()
+                        await self._room.wait()
+        except BaseException:
+            self.close()
+            raise
+        self._replaying = self._room = None
+        if (self._next or 0) < self.tail.first:
+            self.close()  # The log has gone meanwhile; who comes back is told so.
+        else:
+            self.go_on()
+
+    # Told by the wire
+
+    def full(self) -> None:
+        """It catches up when there is room."""
+        self.full_since = asyncio.get_running_loop().time()
+        if self.tail.live.pop(self, None) is not None:
+            self._next = self.tail.end
+
+    def room(self) -> None:
+        """There is."""
+        self.full_since = None
+        if self._room is not None:
+            self._room.set()
+        self._go_on_soon()
+
+    def lost(self) -> None:
+        """The client has gone."""
+        self.close()
