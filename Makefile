@@ -59,7 +59,7 @@ lock: ## Write requirements/*.txt anew from requirements/*.in (ARGS="--upgrade")
 	done
 
 clean: ## Remove the environment and all caches; jobs in .tokentail/ stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers bench/peers/resumable_stream/node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says that the environment holds exactly this lock and this project. dev.txt includes runtime.txt.

@@ -11,7 +11,7 @@ import re
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -142,7 +142,7 @@ class Load:
                 return False
         return True
 
-    def _until(self, is_true: Any, seconds: float) -> bool:
+    def _until(self, is_true: Callable[[], bool], seconds: float) -> bool:
         """Go on until something holds, or for that long."""
         deadline, look = time.monotonic() + seconds, 0.0
         while (now := time.monotonic()) < deadline:

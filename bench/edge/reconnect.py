@@ -13,6 +13,8 @@ from bench.edge.place import Place
 from bench.report import Aim, Found, Row
 
 _RATE = 30.0
+#: Long enough for all to come back while events are still written.
+_SECONDS = 4.0
 #: Events that all have before they are dropped.
 _FIRST = 5
 #: O(1) for the job: as many for a thousand followers as for ten. Some come from the process's own helpers.
@@ -70,7 +72,7 @@ def _return(place: Place, effort: EdgeEffort) -> _Return:
     logs = side.feed.open(1)
     crowd.open(side.url, side.paths(logs, effort.followers), keeps_cursor=True)
     with ThreadPoolExecutor(1) as feeding:
-        fed = feeding.submit(side.feed.run, _RATE, effort.seconds)
+        fed = feeding.submit(side.feed.run, _RATE, _SECONDS)
         crowd.until(side.before + _FIRST)
         place.redis.begin()
         live_ms = crowd.come_back()
