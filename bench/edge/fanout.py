@@ -31,7 +31,7 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
         f"before it. {NOTE} With {peers.LOOP} there are {peers.LOOP_SHARE:.0%} of the followers, with "
         f"{peers.RESUMABLE} {peers.RESUMABLE_SHARE:.0%}: the cores can't take more."
     )
-    return Found(_rows(rounds), [about, *missing, *rounds.notes()], _picture(rounds, plan))
+    return Found(_rows(rounds), [about, *_floor(rounds), *missing, *rounds.notes()], _picture(rounds, plan))
 
 
 def _rows(rounds: Rounds) -> list[Row]:
@@ -46,6 +46,17 @@ def _rows(rounds: Rounds) -> list[Row]:
         rounds.row("reading commands per entry", "", lambda o: o.reads_per_entry),
     ]
     return [row for row in rows if row is not None]
+
+
+def _floor(rounds: Rounds) -> list[str]:
+    p50 = rounds.median(peers.BARE, lambda o: o.p50_ms)
+    p99 = rounds.median(peers.BARE, lambda o: o.p99_ms)
+    if p50 is None or p99 is None:
+        return []
+    return [
+        f"Fan-out: {peers.BARE} to all of them took {p50:.1f} ms until the median client had read it, "
+        f"{p99:.1f} ms for 99 %, which is mostly what the load itself takes."
+    ]
 
 
 def _picture(rounds: Rounds, plan: Plan) -> str | None:

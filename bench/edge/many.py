@@ -28,6 +28,7 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
         at_full.row("Redis CPU per entry", "µs", lambda o: o.redis_us, peers.LOOP, Aim("value", 6)),
         at_full.row("delivery, p50", "ms", lambda o: o.p50_ms),
         at_full.row("delivery, p99", "ms", lambda o: o.p99_ms),
+        at_half.row("API CPU per delivered event", "µs", cpu),
         at_half.row("delivery, p50", "ms", lambda o: o.p50_ms, aim=Aim("value", 5)),
         at_half.row("delivery, p99", "ms", lambda o: o.p99_ms, aim=Aim("value", 25)),
         at_full.row("Redis connections", "", lambda o: o.connections, aim=Aim("value", 5)),
