@@ -40,7 +40,7 @@ from tokentail.shared.settings import Settings
 
 logger = structlog.get_logger()
 
-#: Connections of one process to each plane, besides the reader's; commands are short, callers take turns.
+#: Connections of one process to each Redis, besides the reader's; commands are short, callers take turns.
 REDIS_CONNECTIONS = 4
 
 #: A client's request waits this long for Redis before it is told to come back.
@@ -88,7 +88,12 @@ def create_app(
 @asynccontextmanager
 async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Context]:
     redis = store.client(settings.redis_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
-    plane = data_plane(settings.log_url, connections=REDIS_CONNECTIONS, timeout_seconds=REDIS_SECONDS)
+    plane = data_plane(
+        settings.log_url,
+        connections=REDIS_CONNECTIONS,
+        timeout_seconds=REDIS_SECONDS,
+        shared=redis if settings.log_url == settings.redis_url else None,
+    )
     servers, headroom = Servers(redis, plane, settings), Headroom()
     logs = Logs(plane, wait_replicas=settings.wait_replicas)
     queue, tails = Queue(redis, settings), Tails(plane, max_bytes=settings.max_tail_bytes)

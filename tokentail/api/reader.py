@@ -15,20 +15,14 @@ from redis.exceptions import ResponseError
 
 from tokentail.api.migration import means_migration, read_singly
 from tokentail.api.outages import Hindrance
+from tokentail.api.pacing import Pacing
 from tokentail.api.tail import Tail
 from tokentail.shared import redis as store
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
+from tokentail.shared.exchange import packed
 from tokentail.shared.log import PAGE
 from tokentail.shared.slots import redirection
-
-#: At most two reads begin within this time. Two, because after a silence the first brings an attempt's
-#: beginning and the second its first delta, which must not wait.
-TICK_SECONDS = 0.005
-
-#: A read costs Redis and us about a microsecond for each watched log, whether it brings something or not; so
-#: the more logs are watched, the more entries it should bring: reading may take a tenth of the time.
-TICK_SECONDS_PER_LOG = 10e-6
 
 #: Entries that one read may bring, of all logs together: after an outage that is seconds of each, and what
 #: is decoded and written at once holds everybody else up.
@@ -63,6 +57,7 @@ class Reader:
         self._node = ""
         self._client_id = 0
         self._hindrance = Hindrance("read logs")
+        self._pacing = Pacing()
         self._watched = asyncio.Event()
         self._blocked = False
         self._nudging: asyncio.Task[None] | None = None
@@ -102,8 +97,9 @@ class Reader:
                         self._plane.doubt(self._node)
                     await pauses.sleep()
                     continue
-                tick = max(TICK_SECONDS, TICK_SECONDS_PER_LOG * len(self._tails))
-                if found and (wait := before + tick - loop.time()) > 0:
+                # At most two reads begin within a tick. Two, because after a silence the first brings an
+                # attempt's beginning and the second its first delta, which must not wait.
+                if found and (wait := before + self._pacing.tick_seconds - loop.time()) > 0:
                     await asyncio.sleep(wait)
         finally:
             await self._disconnect()
@@ -138,7 +134,7 @@ class Reader:
         tails = list(known.values())
         connection = await self._connect(tails[0].key)
         count = min(PAGE, max(LEAST_ENTRIES, READ_ENTRIES // len(tails)))
-        asked = [(tail, tail.asked) for tail in tails if not tail.is_loaded]
+        asked = [(tail, tail.asked) for tail in tails if tail.asked != tail.answered]
         try:
             answer = await self._ask(connection, tails, count, block=not asked)
         except ResponseError as refusal:
@@ -174,13 +170,10 @@ class Reader:
     async def _ask(self, connection: Connection, tails: list[Tail], count: int, *, block: bool) -> Any:
         wait = [b"BLOCK", b"%d" % (store.BLOCK_SECONDS * 1000)] if block else []
         words = [b"XREAD", b"COUNT", b"%d" % count, *wait, b"STREAMS"]
-        keys = [tail.key for tail in tails]
-        words += keys + [tail.position for tail in tails]
-        # Packed here: the driver takes four times as long for thousands of words.
-        parts = [b"*%d\r\n" % len(words), *(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)]
+        keys, positions = [tail.key_word for tail in tails], [tail.position_word for tail in tails]
         self._blocked = block
         try:
-            await connection.send_packed_command([b"".join(parts)], check_health=False)
+            await connection.send_packed_command([packed(words, keys, positions)], check_health=False)
             return await connection.read_response(disable_decoding=True)
         finally:
             self._blocked = False
@@ -188,7 +181,7 @@ class Reader:
     def _take(self, answer: Any, known: dict[bytes, Tail], asked: list[tuple[Tail, int]], count: int) -> None:
         """Nothing here awaits: what followers are told is whole at every moment."""
         now = asyncio.get_running_loop().time()
-        took = 0
+        took = entries_taken = 0
         longer: set[Tail] = set()
         came: list[tuple[Tail, int]] = []
         for key, entries in answer or ():
@@ -199,6 +192,7 @@ class Reader:
             tail.heard_at = now
             for entry_id, (_, raw) in entries:
                 took += tail.add(entry_id, raw)
+            entries_taken += len(entries)
             if len(entries) == count:
                 longer.add(tail)
             if tail.is_over:
@@ -210,6 +204,7 @@ class Reader:
         for tail, since in came:
             tail.deliver(since)
         self._took(took)
+        self._pacing.took(entries_taken, now)
 
     # Waking a blocked reader
 

@@ -12,6 +12,7 @@ from tokentail.api import sse
 from tokentail.api.wire import chunk
 from tokentail.shared import keys
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.exchange import word
 
 if TYPE_CHECKING:
     from tokentail.api.follower import Follower
@@ -34,8 +35,11 @@ class Tail:
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         self.key = keys.log(job_id).encode()
-        #: Of the newest entry, as Redis writes it: what the reader has read up to.
+        self.key_word = word(self.key)
+        #: The id of the newest entry, as Redis writes it: what the reader has read up to. And as a word of a
+        #: command, for a thousand of them are sent with each read.
         self.position = str(START).encode()
+        self.position_word = word(self.position)
         self.first = 0
         self.end = 0
         self._held = bytearray()
@@ -44,7 +48,9 @@ class Tail:
         self._dropped = 0
         #: Where each run of entries that count up within a fence begins: cursor and number, both rising.
         self._runs: list[tuple[Cursor, int]] = []
-        self._next = b""
+        #: The id that would go on with the newest run: its fence with the dash, and the next number.
+        self._next = self._fence = b""
+        self._seq = 0
         self._piece = (0, 0, b"")
         #: How often followers have asked for a read to the log's end, and how many of these askings a read
         #: that began after them has answered.
@@ -80,18 +86,18 @@ class Tail:
     def add(self, entry_id: bytes, raw: bytes) -> int:
         """Take the log's next entry in, as Redis has it. Returns how much more is held."""
         if entry_id == self._next:
-            fence, _, seq = entry_id.partition(b"-")
-            self._next = b"%b-%d" % (fence, int(seq) + 1)
+            self._seq += 1
         else:
             cursor = Cursor.parse(entry_id)
             self._runs.append((cursor, self.end))
-            self._next = b"%d-%d" % (cursor.fence, cursor.seq + 1)
+            self._fence, self._seq = b"%d-" % cursor.fence, cursor.seq + 1
+        self._next = b"%b%d" % (self._fence, self._seq)
         block, self.ended = sse.block(entry_id, raw)
         written = chunk(block)
         self._held += written
         self._ends.append(self._dropped + len(self._held))
         self.end += 1
-        self.position = entry_id
+        self.position, self.position_word = entry_id, word(entry_id)
         return len(written) + self._ends.itemsize
 
     def deliver(self, since: int) -> None:

@@ -23,9 +23,10 @@ class OneServer(DataPlane):
         *,
         connections: int | None = None,
         timeout_seconds: float | None = store.SOCKET_TIMEOUT_SECONDS,
+        client: Redis | None = None,
     ) -> None:
         self._url = url
-        self._redis = store.client(url, connections=connections, timeout_seconds=timeout_seconds)
+        self._redis = client or store.client(url, connections=connections, timeout_seconds=timeout_seconds)
 
     def partition_of(self, job_id: str) -> int:
         """There is one."""
