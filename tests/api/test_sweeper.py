@@ -111,12 +111,16 @@ async def test_a_log_that_nobody_follows_any_more_is_kept_for_a_while_and_then_f
         await client.gone()
         (tail,) = tails.all()
         # Given a sweeper that has looked at it more than once
-        heard = tail.heard_at
-        await eventually(lambda: tail.heard_at > heard + 0.2)
-        assert tails.all() == [tail]
+        other = Client(tails, (await enqueued(queue)).id)
+        heard = other.follower.tail.heard_at
+        await eventually(lambda: other.follower.tail.heard_at > heard + 0.2)
+        assert tails.get(record.id) is tail
         # When it was left for long enough
         monkeypatch.setattr(tails_module, "LINGER_SECONDS", 0.1)
-        await eventually(lambda: not tails.all())
+        await eventually(lambda: tails.get(record.id) is None)
+        # Then those that are followed stay
+        assert tails.all() == [other.follower.tail]
+        await other.gone()
 
 
 async def test_an_ending_that_was_decided_but_never_logged_reaches_who_waits_for_it(

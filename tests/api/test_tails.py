@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from sink import Sink
 
 from tokentail.api import reader as reader_module
+from tokentail.api import tails as tails_module
 from tokentail.api.tails import Tails
 from tokentail.shared import events, keys
 from tokentail.shared import redis as store
@@ -235,6 +236,30 @@ async def test_a_log_that_has_ended_is_read_no_more_and_served_from_memory(
     # When Redis no longer has it
     await redis.delete(keys.log(job_id))
     assert await Client(tails, job_id, Cursor(FENCE, 0)).ended() == told(FENCE, attempt(), completed())[1:]
+
+
+async def test_a_log_that_is_kept_but_read_no_more_goes_on_when_somebody_comes_back(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a log that nobody follows any more, which is kept and no longer read
+    job_id = new_id()
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    client = Client(tails, job_id)
+    await client.saw(2)
+    await client.gone()
+    monkeypatch.setattr(tails_module, "READ_ON_SECONDS", 0.0)
+    (reader,) = tails._readers
+    tails.forget_left()
+    assert not reader._tails
+    # When more is said, and somebody comes back
+    await add(redis, job_id, 2, delta("b"))
+    again = Client(tails, job_id, Cursor(FENCE, 0))
+    # Then what is held is there at once
+    assert again.events == told(FENCE, attempt(), delta("a"))[1:]
+    # And what was said meanwhile, and then, follows
+    await again.saw(2)
+    await add(redis, job_id, 3, completed())
+    assert await again.ended() == told(FENCE, attempt(), delta("a"), delta("b"), completed())[1:]
 
 
 async def test_leaving_twice_harms_nobody(tails: Tails) -> None:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from test_tails import FENCE, add, told
 
 from tokentail.api import reader as reader_module
-from tokentail.api.tails import Tails
+from tokentail.api.tails import TAIL_BYTES, Tails
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 
@@ -21,7 +21,7 @@ LOG = [attempt(), *(delta(f"{n:03}" * 10) for n in range(60)), completed()]
 
 def held_bytes(tails: Tails) -> int:
     """A recount."""
-    return sum(len(tail._held) + 8 * len(tail._ends) for tail in tails.all())
+    return sum(TAIL_BYTES + len(tail._held) + 8 * len(tail._ends) for tail in tails.all())
 
 
 async def test_what_was_followed_longest_ago_goes_first_and_who_needs_it_reads_it_again(
@@ -31,11 +31,11 @@ async def test_what_was_followed_longest_ago_goes_first_and_who_needs_it_reads_i
     for job_id in jobs:
         await written(redis, job_id, FENCE, *LOG)
     # Given room for two logs
-    async with tails_at(redis_url, max_bytes=20_000) as tails:
+    async with tails_at(redis_url, max_bytes=24_000) as tails:
         # When five are read, one after the other
         for job_id in jobs:
             assert await Client(tails, job_id).ended() == told(FENCE, *LOG)
-            assert held_bytes(tails) == tails._held <= 20_000
+            assert held_bytes(tails) == tails._held <= 24_000
         # Then the last two are there
         assert [tail.job_id for tail in tails.all()] == jobs[3:]
         # And all can be read again
@@ -49,7 +49,7 @@ async def test_a_log_that_is_longer_than_all_memory_is_followed_live_and_resumed
     # Given room for a few entries, and a log that grows
     monkeypatch.setattr(reader_module, "PAGE", 7)
     job_id, dice = new_id(), random.Random(3)
-    async with tails_at(redis_url, max_bytes=600) as tails:
+    async with tails_at(redis_url, max_bytes=TAIL_BYTES + 600) as tails:
         live = Client(tails, job_id)
         coming: list[tuple[int, Client]] = []
         for seq, event in enumerate(LOG):
@@ -63,7 +63,7 @@ async def test_a_log_that_is_longer_than_all_memory_is_followed_live_and_resumed
         assert await live.ended() == told(FENCE, *LOG)
         for index, client in coming:
             assert await client.ended() == told(FENCE, *LOG)[index:]
-        await eventually(lambda: tails._held <= 600)
+        await eventually(lambda: tails._held <= TAIL_BYTES + 600)
         assert tails._held == held_bytes(tails)
 
 

@@ -67,8 +67,12 @@ class Reader:
         """Whether a follower needs to know what is there now."""
         return any(not tail.is_loaded for tail in self._tails.values())
 
+    def watches(self, tail: Tail) -> bool:
+        """Whether it is read."""
+        return self._tails.get(tail.key) is tail
+
     def watch(self, tail: Tail) -> None:
-        """Read a log from its beginning."""
+        """Read a log from where its tail stands, soon: somebody needs to know what is there now."""
         self._tails[tail.key] = tail
         self.look()
 

@@ -42,7 +42,8 @@ class Sweeper:
             tails = self._tails.all()
             for tail in tails:
                 self._look_at(tail, now)
-            silent = [tail for tail in tails if not tail.is_over and now - tail.heard_at > CHECK_SECONDS]
+            followed = [tail for tail in tails if tail.followers and not tail.is_over]
+            silent = [tail for tail in followed if now - tail.heard_at > CHECK_SECONDS]
             try:
                 for tail in silent:
                     tail.heard_at = now

@@ -54,8 +54,7 @@ class Tail:
         self._piece = (0, 0, b"")
         #: How often followers have asked for a read to the log's end, and how many of these askings a read
         #: that began after them has answered.
-        self.asked = 1
-        self.answered = 0
+        self.asked = self.answered = 0
         self.ended = False
         self.gone = False
         self.followers: set[Follower] = set()

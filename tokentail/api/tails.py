@@ -17,9 +17,16 @@ from tokentail.shared.cursor import Cursor
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.log import Logs
 
-#: How long a log is kept and watched after its last follower has left: all of them may be back in a moment
-#: (a balancer that restarts, a network that comes back), and then Redis has nothing to do with it.
+#: How long a log is kept after its last follower has left: all of them may be back in a moment (a balancer
+#: that restarts, a network that comes back), and are served from memory then.
 LINGER_SECONDS = 30.0
+
+#: How long it is still read meanwhile, so that those who come back cost Redis nothing. Not for as long as it
+#: is kept: clients that come for a moment, each to another job, would leave more to read than to serve.
+READ_ON_SECONDS = 5.0
+
+#: What a tail takes by itself.
+TAIL_BYTES = 2048
 
 
 class Tails:
@@ -42,16 +49,16 @@ class Tails:
         """A new follower of a log; every one has to `leave`. `has_ended`: the log is known to hold its
         ending, so what is read has to reach it.
         """
+        reader = self._reader_of(job_id)
         tail = self._tails.pop(job_id, None)
-        if tail is None or tail.gone:
-            if tail is not None:
-                self.forget(tail)
+        if tail is None:
             tail = Tail(job_id)
-            self._reader_of(job_id).watch(tail)
-        elif not tail.is_over and (has_ended or not tail.end or tail.number_after(after) is None):
-            # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
+            self._held += TAIL_BYTES
+        # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
+        doubtful = has_ended or not tail.end or tail.number_after(after) is None
+        if not tail.is_over and (doubtful or not reader.watches(tail)):
             tail.asked += 1
-            self._reader_of(job_id).look()
+            reader.watch(tail)
         self._tails[job_id] = tail
         follower = Follower(tail, after, wire, self._logs)
         tail.followers.add(follower)
@@ -71,19 +78,24 @@ class Tails:
 
     def forget(self, tail: Tail) -> None:
         """Hold a log no longer. Whoever still follows it is told that it is gone."""
+        if tail.gone:
+            return
         tail.gone = True
-        if self._tails.get(tail.job_id) is tail:
-            del self._tails[tail.job_id]
+        del self._tails[tail.job_id]
         self._reader_of(tail.job_id).unwatch(tail)
         tail.deliver(tail.end)
-        self._held -= tail.shed()
+        self._held -= tail.shed() + TAIL_BYTES
 
     def forget_left(self) -> None:
-        """Forget those that nobody has followed for a while."""
+        """Read no more, and then forget, what nobody has followed for a while."""
         now = asyncio.get_running_loop().time()
         for tail in self.all():
-            if not tail.followers and now - tail.left_at > LINGER_SECONDS:
+            if tail.followers:
+                continue
+            if now - tail.left_at > LINGER_SECONDS:
                 self.forget(tail)
+            elif now - tail.left_at > READ_ON_SECONDS:
+                self._reader_of(tail.job_id).unwatch(tail)
 
     def _took(self, more_bytes: int) -> None:
         """Hold more, and let go of what was followed longest ago until the rest fits."""
