@@ -12,7 +12,7 @@ from nodes import Nodes
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tokentail.api.app import RequestIds, create_app
+from tokentail.api.app import Edge, create_app
 from tokentail.api.headroom import Headroom
 from tokentail.api.servers import Servers
 from tokentail.api.watch import Watch
@@ -37,7 +37,7 @@ async def test_a_node_that_is_away_is_named_and_the_others_go_on(
     dead = nodes.primaries[1]
     settings = Settings(redis_url=redis_url, log_redis_url=nodes.url)
     asgi = create_app(settings)
-    assert isinstance(asgi, RequestIds)
+    assert isinstance(asgi, Edge)
     app: Any = asgi._app
     transport = httpx.ASGITransport(asgi)
     async with (
