@@ -86,14 +86,15 @@ class Follower:
 
     def start(self) -> None:
         """Write from now on: the head of the response has been."""
+        if self.wire.is_lost:
+            self.close()  # It left while it was let in, and what is closed can't be written to.
+            return
         self._started = True
         self.wire.listener = self
         retry = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 -- jitter, no secret
         self._write(chunk(sse.CONNECTED + retry))
         if self.wire.is_full:
             self.full()
-        if self.wire.is_lost:
-            self.close()
         self.go_on()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: Under this name an app finds the wire of a request among the scope's extensions.
 EXTENSION = "tokentail.wire"
@@ -75,7 +75,7 @@ class WireProtocol(HttpToolsProtocol):
     """uvicorn's connection, which is a wire, too."""
 
     # One more in an instance's dictionary than Python lets instances share the keys of costs each 1.6 KB.
-    __slots__ = ("is_full", "is_lost", "listener")
+    __slots__ = ("_answering", "is_full", "is_lost", "listener")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -83,11 +83,16 @@ class WireProtocol(HttpToolsProtocol):
         self.is_full = False
         self.is_lost = False
         self.pipeline = Pipeline()  # type: ignore[assignment]
+        self._answering: RequestResponseCycle | None = None
 
     def on_message_begin(self) -> None:
         """Called by the parser when a request begins."""
         super().on_message_begin()
         self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def writer(self) -> Callable[[bytes], None]:
         """The transport's own `write`."""
@@ -114,6 +119,11 @@ class WireProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport at its end."""
         super().connection_lost(exc)
+        # uvicorn tells only the newest request of a connection. An older one that is still being answered
+        # would write to what is closed.
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         self.is_lost = True
         if self.listener is not None:
             self.listener.lost()
