@@ -267,13 +267,6 @@ async def test_an_ending_makes_a_tail_over() -> None:
     assert (tail.ended, tail.is_over, tail.position) == (True, True, str(log[-1][0]).encode())
 
 
-async def test_many_that_come_back_to_the_same_place_are_given_the_same_bytes(follow: Follow) -> None:
-    log = rows()
-    tail = tail_of(*log[:-1])
-    sinks = [follow(tail, log[2][0])[1] for _ in range(10)]
-    assert len({id(sink.writes[1]) for sink in sinks}) == 1
-
-
 # What is no longer held
 
 

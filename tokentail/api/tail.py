@@ -51,7 +51,6 @@ class Tail:
         #: The id that would go on with the newest run: its fence with the dash, and the next number.
         self._next = self._fence = b""
         self._seq = 0
-        self._piece = (0, 0, b"")
         #: How often followers have asked for a read to the log's end, and how many of these askings a read
         #: that began after them has answered.
         self.asked = self.answered = 0
@@ -117,14 +116,9 @@ class Tail:
 
     def piece(self, start: int) -> tuple[bytes, int]:
         """The entries from that number on, as many as go out in one write, and the number behind them."""
-        known_start, stop, known = self._piece
-        # Many come back at the same moment from the same place.
-        if start != known_start or stop != self.end:
-            most = self._offset(start) + PIECE_BYTES
-            stop = min(self.end, self.first + bisect_left(self._ends, most, start - self.first) + 1)
-            known = self._bytes(start, stop)
-            self._piece = (start, stop, known)
-        return known, stop
+        most = self._offset(start) + PIECE_BYTES
+        stop = min(self.end, self.first + bisect_left(self._ends, most, start - self.first) + 1)
+        return self._bytes(start, stop), stop
 
     def _bytes(self, start: int, stop: int) -> bytes:
         base = self._dropped
@@ -141,7 +135,6 @@ class Tail:
         self._held = bytearray()
         self._ends = array("Q")
         self.first = self.end
-        self._piece = (0, 0, b"")
         return less
 
     # Cursors
