@@ -27,7 +27,7 @@ async def test_a_follower_whose_record_came_after_the_signal_is_let_go(
 
         async def get_as_the_signal_comes(tenant: str, wanted: str) -> Record:
             record = await get(tenant, wanted)
-            client.context.drain()
+            client.context.draining = True
             return record
 
         monkeypatch.setattr(queue, "get", get_as_the_signal_comes)

@@ -216,6 +216,8 @@ async def test_nothing_of_a_tenant_a_job_or_a_prompt_is_told(edge: Edge, queue: 
 async def test_the_document_lists_each_metric_and_no_other(edge: Edge, queue: Queue) -> None:
     await queue.renew("host:1:a", [])
     await edge.http.post("/v1/jobs", content=b"{")
+    edge.app.state.context.draining = True
+    await edge.http.get("/v1/jobs/job_1/events")
     names = {key[0] for key in await edge.series()}
     rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
     assert {row.split("`")[1] for row in rows} == names

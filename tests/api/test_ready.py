@@ -45,7 +45,7 @@ async def test_with_both_planes_it_is_ready(redis_url: str) -> None:
 
 async def test_when_told_to_stop_it_is_not(redis_url: str) -> None:
     async with edge_at(redis_url) as (http, context):
-        context.drain()
+        context.draining = True
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "This process is stopping.")
 

@@ -37,6 +37,7 @@ SHORT_AT_ONCE, LONG_AT_ONCE = 10, 90
 
 SETTINGS = {
     "TOKENTAIL_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    "TOKENTAIL_API_DRAIN_SECONDS": "0.5",
     "TOKENTAIL_CONCURRENCY": "120",
     # A worker that is late because the machine is busy is not to be taken for dead: it is deploys that are
     # looked at.

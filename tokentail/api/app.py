@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 import tokentail
-from tokentail.api import health, jobs, metrics, problems
+from tokentail.api import health, jobs, limits, metrics, problems
 from tokentail.api.context import Context, context_of
 from tokentail.api.follow import FOLLOWED, follow
 from tokentail.api.headroom import Headroom
@@ -45,6 +45,9 @@ REDIS_CONNECTIONS = 4
 
 #: A client's request waits this long for Redis before it is told to come back.
 REDIS_SECONDS = 2.0
+
+#: Where jobs are submitted.
+SUBMIT = ("POST", "/v1/jobs")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -137,20 +140,28 @@ class Edge:
         """Serve one request."""
         if scope["type"] != "http":
             return self._app(scope, receive, send)
-        send = _with_id(scope, send)
+        context: Context = self._app.state.context
+        send = _with_id(scope, send, context)
         if path := FOLLOWED.fullmatch(scope["path"]):
-            return follow(path["job_id"], self._app.state.context, scope, receive, send)
+            return follow(path["job_id"], context, scope, receive, send)
+        if context.draining and (scope["method"], scope["path"]) == SUBMIT:
+            problem = limits.stopping()
+            self._app.state.edge.refused[problem.body["code"]] += 1
+            return problems.response(problem)(scope, receive, send)
         return self._app(scope, receive, send)
 
 
-def _with_id(scope: Scope, send: Send) -> Send:
+def _with_id(scope: Scope, send: Send, context: Context) -> Send:
     given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
     request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
     def send_with_id(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             message["headers"] = list(message.get("headers", ()))
-            MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = request_id
+            if context.draining:  # Or the client's next request would come here again.
+                headers["Connection"] = "close"
         return send(message)
 
     return send_with_id

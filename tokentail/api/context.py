@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from starlette.requests import HTTPConnection
 
 from tokentail.api.headroom import Headroom
+from tokentail.api.limits import Limits, Streams
 from tokentail.api.lookups import Lookups
 from tokentail.api.outages import reason_of
 from tokentail.api.servers import Servers
@@ -34,8 +35,8 @@ logger = structlog.get_logger()
 
 @dataclass
 class Context:
-    """One API process. `draining` once it was told to stop: no new streams, and not ready. `is_broken` once
-    it had to tell itself."""
+    """One API process. `draining` once it was told to stop: not ready, and neither new jobs nor new streams.
+    `is_broken` once it had to tell itself."""
 
     settings: Settings
     models: ModelList
@@ -47,6 +48,7 @@ class Context:
     servers: Servers
     headroom: Headroom
     lookups: Lookups = field(init=False)
+    streams: Streams = field(init=False)
     draining: bool = field(default=False)
     is_broken: bool = field(default=False)
     #: When (monotonic) a request was last refused because Redis can't be used.
@@ -54,19 +56,13 @@ class Context:
 
     def __post_init__(self) -> None:
         self.lookups = Lookups(self.queue, self.logs)
+        self.streams = Streams(Limits.of(self.settings))
 
     def refused(self, error: StoreUnavailable) -> None:
         """Tell the operator why requests are refused; not for each of a thousand."""
         if time.monotonic() - self._refused_at > REFUSALS_SECONDS:
             logger.warning("requests are refused", reason=str(error), cause=reason_of(error))
             self._refused_at = time.monotonic()
-
-    def drain(self) -> None:
-        """End every stream cleanly; their clients come back to another process with their cursors."""
-        self.draining = True
-        for tail in self.tails.all():
-            for follower in tuple(tail.followers):
-                follower.close()
 
 
 def context_of(connection: HTTPConnection) -> Context:

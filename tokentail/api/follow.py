@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tokentail.api import problems, sse
+from tokentail.api import limits, problems, sse
 from tokentail.api.context import TENANT, Context
 from tokentail.api.follower import Follower
 from tokentail.api.problems import Problem
@@ -20,10 +21,6 @@ from tokentail.shared.errors import JobNotFound, StoreUnavailable, TokentailErro
 #: Where a client may say from where it goes on, the first that is there counts: a browser sends the
 #: header of its newest event but keeps the query of its first connection.
 AFTER_PARAMETERS = ("after", "last_event_id", "lastEventId")
-
-#: A browser's EventSource that gets anything but 200 never comes back, so overload must look like a
-#: stream that ended.
-_BROWSER_RETRY_MS = 3000
 
 #: How long reading an ended log may take to begin, before its follower is told to come back. As long as a
 #: request waits for Redis.
@@ -61,22 +58,38 @@ async def follow(job_id: str, context: Context, scope: Scope, receive: Receive, 
         await send({"type": "http.response.body", "body": b""})
     finally:
         context.tails.leave(admitted)
+        context.streams.leave(TENANT, job_id)
 
 
 async def _admit(job_id: str, context: Context, request: Request) -> Follower | Response:
-    """A follower, who has to leave, or the refusal. Raises Problem and TokentailError."""
+    """A follower, who has to leave, as has its stream; or the refusal. Raises Problem and TokentailError."""
     if request.method not in ("GET", "HEAD"):
         problem = Problem(405, "method_not_allowed", f"{request.method} {request.url.path}: use GET.")
         problem.headers["Allow"] = "GET, HEAD"
         raise problem
     after = _cursor(request)
     if context.draining:
-        return _come_back(request, StoreUnavailable("This process is stopping; reconnect."))
+        return _come_back(context, request, limits.stopping())
+    try:
+        # Before anything that costs: who asks for too much is likely to ask again.
+        context.streams.enter(TENANT, job_id)
+    except Problem as problem:
+        return _come_back(context, request, problem)
+    admitted = None
+    try:
+        admitted = await _begin(job_id, after, context, request)
+    finally:
+        if not isinstance(admitted, Follower):
+            context.streams.leave(TENANT, job_id)
+    return admitted
+
+
+async def _begin(job_id: str, after: Cursor, context: Context, request: Request) -> Follower | Response:
     try:
         has_ended, end = await _standing(context, job_id)
     except StoreUnavailable as error:
         context.refused(error)
-        return _come_back(request, error)
+        return _come_back(context, request, problems.problem_of(error))
     if has_ended and end == after:
         return Response(status_code=204)
     if request.method == "HEAD":
@@ -89,7 +102,7 @@ async def _admit(job_id: str, context: Context, request: Request) -> Follower | 
             await _read_to_end(follower, context)
     except StoreUnavailable as error:
         context.tails.leave(follower)
-        return _come_back(request, error)
+        return _come_back(context, request, problems.problem_of(error))
     except BaseException:
         context.tails.leave(follower)
         raise
@@ -135,8 +148,15 @@ def _cursor(request: Request) -> Cursor:
     return START if written is None else Cursor.parse(written)
 
 
-def _come_back(request: Request, error: StoreUnavailable) -> Response:
-    """Tell a client to reconnect in a way that it understands. Only browsers send Sec-Fetch headers."""
+def _come_back(context: Context, request: Request, problem: Problem) -> Response:
+    """Tell a client to come back later in a way that it understands.
+
+    A browser's EventSource that gets anything but 200 never does, so to that one it has to look like a stream
+    that ended. Only browsers send Sec-Fetch headers.
+    """
+    context.streams.refused[problem.body["code"]] += 1
     if "sec-fetch-mode" not in request.headers:
-        return problems.response(problems.problem_of(error))
-    return Response(sse.CONNECTED + sse.retry(_BROWSER_RETRY_MS), headers=_HEADERS)
+        return problems.response(problem)
+    # Spread: those that were refused at one moment must not be back at one moment.
+    wait_ms = int(problem.headers["Retry-After"]) * random.randint(1000, 2000)  # noqa: S311 -- no secret
+    return Response(sse.CONNECTED + sse.retry(wait_ms), headers={**_HEADERS, "Connection": "close"})

@@ -175,14 +175,20 @@ def _of_process(context: Context, edge: Edge) -> Iterator[Metric]:
     yield gauge("loop_lag_seconds", "How late its event loop was at worst lately", edge.lag.seconds)
     yield gauge("followers", "Followers it serves", sum(len(tail.followers) for tail in tails))
     yield gauge("watched_logs", "Logs it watches for them", len(tails))
-    refused = CounterMetricFamily(
-        "tokentail_api_submissions_refused",
-        "Submissions it refused, by the code of the refusal (of the process that answered)",
+    yield gauge("streams", "Streams that are open, of at most TOKENTAIL_MAX_STREAMS", context.streams.open)
+    yield _refused("submissions", "Submissions", pid, edge.refused)
+    yield _refused("streams", "Streams", pid, context.streams.refused)
+
+
+def _refused(name: str, what: str, pid: str, by_code: Counter[str]) -> Metric:
+    family = CounterMetricFamily(
+        f"tokentail_api_{name}_refused",
+        f"{what} it refused, by the code of the refusal (of the process that answered)",
         labels=["pid", "code"],
     )
-    for code, count in sorted(edge.refused.items()):
-        refused.add_metric([pid, code], count)
-    yield refused
+    for code, count in sorted(by_code.items()):
+        family.add_metric([pid, code], count)
+    return family
 
 
 def _resident_bytes() -> int | None:

@@ -1,68 +1,82 @@
-"""Serving the edge with uvicorn: sockets, processes, signals."""
+"""Serving the edge with uvicorn, and stopping it in the right order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
+import multiprocessing
 import os
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import cast
 
+import structlog
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from tokentail.api.app import REDIS_SECONDS, create_app
 from tokentail.api.context import Context
+from tokentail.api.crew import HURRY_SIGNAL, STOP_SIGNALS, Crew
+from tokentail.api.descriptors import fitted
+from tokentail.api.drain import Drain
 from tokentail.api.wire import WireProtocol
-from tokentail.shared import logging
+from tokentail.shared import logging, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
-from tokentail.shared.listening import BACKLOG, listen, url_of
+from tokentail.shared.listening import BACKLOG, bound_unsent, listen, url_of
 from tokentail.shared.models import ModelList
 from tokentail.shared.planes import data_plane
 from tokentail.shared.settings import Settings
 
-#: Streams end at once when told to; this is for a client that takes nothing of what is buffered for it.
-GOODBYE_SECONDS = 5
+#: After the window: what ended streams have buffered may still go out, and short requests end; one waits at
+#: most two seconds for Redis. Then whoever takes nothing is dropped.
+GOODBYE_SECONDS = 3
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: What uvicorn then has for what no dropped connection ends, before it cancels it.
+_CANCEL_SECONDS = 1
+
+#: Between two looks for requests that began to wait for a job's ending after all others had been let go.
+_LOOK_SECONDS = 0.1
+
+logger = structlog.get_logger()
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Port 0 takes a free one.
 
-    Prints `api on http://<host>:<port>` on standard output when it listens. Raises ConfigError, before
-    anything is started, when the address is taken, the model list is wrong, or a Redis answers that can't be
-    used. One that is away is waited for: requests are refused until it answers.
+    The first signal ends everything in order, within `api_drain_seconds` and a few seconds; a second one
+    ends the streams at once. Prints `api on http://<host>:<port>` on standard output when it listens. Raises
+    ConfigError, before anything is started, when the address is taken, the model list is wrong, or a Redis
+    answers that can't be used. One that is away is waited for: requests are refused until it answers.
     """
     logging.configure(settings, os.environ)
     ModelList.load(settings.models or ModelList.demo_path())
+    settings = fitted(settings)
     asyncio.run(_refuse_unusable(settings))
     listener = listen(host, port)
-    started: list[Context] = []
-    config = uvicorn.Config(
-        functools.partial(_app, settings, started),
-        factory=True,
-        loop="uvloop",
-        http=WireProtocol,
-        # It can't be told by looking at an app that awaits nothing itself.
-        interface="asgi3",
-        # Nothing here asks who the client is, and each layer stays in memory with each stream.
-        proxy_headers=False,
-        ws="none",
-        lifespan="on",
-        # It prints query strings, and they will hold tokens.
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        backlog=BACKLOG,
-        workers=workers,
-        timeout_graceful_shutdown=GOODBYE_SECONDS,
-    )
-    return _serve_many(config, listener) if workers > 1 else _serve_one(config, listener, started)
+    bound_unsent(listener)
+    if workers > 1:
+        crew = Crew(_serve_as_one_of_many, (settings, listener), workers, settings.api_drain_seconds)
+        return crew.run(f"api on {url_of(listener)}")
+    server = EdgeServer(settings)
+    # Before anybody can know that we are here, or a signal that comes now would end us as an error.
+    for number in STOP_SIGNALS:
+        signal.signal(number, server.handle_exit)
+    print(f"api on {url_of(listener)}", flush=True)
+    return server.serve_on(listener)
+
+
+def _serve_as_one_of_many(settings: Settings, listener: socket.socket) -> int:
+    """What each process of a crew does. Its signals come from the crew's head, who knows which is the
+    second one: one that goes to a whole group also comes here by itself. SIGINT stays blocked."""
+    logging.configure(settings, {})
+    server = EdgeServer(settings)
+    signal.signal(signal.SIGTERM, server.handle_stop)
+    signal.signal(HURRY_SIGNAL, server.handle_hurry)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return server.serve_on(listener)
 
 
 async def _refuse_unusable(settings: Settings) -> None:
@@ -74,47 +88,124 @@ async def _refuse_unusable(settings: Settings) -> None:
                     await check()
 
 
-def _serve_one(config: uvicorn.Config, listener: socket.socket, started: list[Context]) -> int:
-    server = uvicorn.Server(config)
+class EdgeServer(uvicorn.Server):
+    """uvicorn, which by itself stops listening on a signal and leaves open streams open.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        server.should_exit = True
+    Here, a signal makes the process say that it is not ready. It listens on, while its streams are ended over
+    the window; then uvicorn's own end comes, and who can't be sent even that is dropped.
+    """
 
-    # Before anybody can know that we are here, or a signal that comes before uvicorn listens to it would
-    # be lost. uvicorn also raises the signal that stopped it once more when it has stopped; without a
-    # handler that would be an exit with an error.
-    for number in _STOP_SIGNALS:
-        signal.signal(number, stop)
-    print(f"api on {url_of(listener)}", flush=True)
-    server.run(sockets=[listener])
-    return 0 if server.started and not any(context.is_broken for context in started) else 1
+    def __init__(self, settings: Settings) -> None:
+        config = uvicorn.Config(
+            functools.partial(create_app, settings, on_started=self._on_started),
+            factory=True,
+            loop="uvloop",
+            http=WireProtocol,
+            # It can't be told by looking at an app that awaits nothing itself.
+            interface="asgi3",
+            # Nothing here asks who the client is, and each layer stays in memory with each stream.
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            # It prints query strings, and they will hold tokens.
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=GOODBYE_SECONDS + _CANCEL_SECONDS,
+        )
+        super().__init__(config)
+        self._seconds = settings.api_drain_seconds
+        self._signals = 0
+        self._context: Context | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain: Drain | None = None
+        self._draining: asyncio.Task[None] | None = None
 
+    def serve_on(self, listener: socket.socket) -> int:
+        """Serve until a signal; returns the exit code."""
+        self.run(sockets=[listener])
+        return 0 if self._context is not None and not self._context.is_broken else 1
 
-def _serve_many(config: uvicorn.Config, listener: socket.socket) -> int:
-    supervisor = Multiprocess(config, sockets=[listener])
-    print(f"api on {url_of(listener)}", flush=True)
-    supervisor.run()
-    return 0
+    def _on_started(self, context: Context) -> None:
+        self._context, self._loop = context, asyncio.get_running_loop()
+        if (head := multiprocessing.parent_process()) is not None:
+            # Killed, it can tell nobody; without it, we would hold the port against its successor.
+            self._loop.add_reader(head.sentinel, self._on_orphaned, head.sentinel)
 
+    def _on_orphaned(self, sentinel: int) -> None:
+        asyncio.get_running_loop().remove_reader(sentinel)
+        self._hurry()
 
-def _app(settings: Settings, started: list[Context]) -> Any:
-    def on_started(context: Context) -> None:
-        started.append(context)
-        _end_streams_on_signals(context)
+    # Signals
 
-    return create_app(settings, on_started=on_started)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first time stop in order, the second time at once."""
+        self._signals += 1
+        self._soon(self._stop if self._signals == 1 else self._hurry)
 
+    def handle_stop(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order, however often it is said."""
+        self._soon(self._stop)
 
-def _end_streams_on_signals(context: Context) -> None:
-    """uvicorn stops accepting on a signal but leaves open streams open, on purpose: end them ourselves,
-    then let it go on. It has installed its handlers by now."""
-    loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
-        before = signal.getsignal(number)
+    def handle_hurry(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at once."""
+        self._soon(self._hurry)
 
-        def handle(received: int, frame: FrameType | None, before: Any = before) -> None:
-            loop.call_soon_threadsafe(context.drain)
-            if callable(before):
-                before(received, frame)
+    def _soon(self, callback: Callable[[], None]) -> None:
+        if self._loop is None:
+            self.should_exit = True  # Nobody has been served yet.
+        else:
+            self._loop.call_soon_threadsafe(callback)
 
-        signal.signal(number, handle)
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn's way is to take all signals, and to raise them once more when it has stopped, which is an
+        exit with an error: ours are handled already."""
+        yield
+
+    # The end, in order
+
+    def _stop(self) -> None:
+        if self._draining is not None or self._context is None:
+            return
+        context = self._context
+        context.draining = True
+        for connection in self._connections():
+            if connection.cycle is not None and not connection.cycle.response_complete:
+                connection.shutdown()  # Once it is answered it is closed, or its client would ask here again.
+        # Without its reader it has nothing to tell anybody.
+        seconds = 0.0 if context.is_broken else self._seconds
+        logger.info("stopping", streams=context.streams.open, seconds=seconds)
+        self._drain = Drain(context.tails, seconds)
+        self._draining = asyncio.create_task(self._drain.run())
+
+    def _hurry(self) -> None:
+        self._stop()
+        if self._drain is not None:
+            self._drain.hurry()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called every tenth of a second; whether to end."""
+        return await super().on_tick(counter) or (self._draining is not None and self._draining.done())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and see the last ones off."""
+        goodbye = asyncio.create_task(self._see_off())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            await tasks.end(goodbye)
+
+    async def _see_off(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GOODBYE_SECONDS
+        while loop.time() < until:
+            if self._drain is not None:
+                self._drain.end_all()
+            await asyncio.sleep(_LOOK_SECONDS)
+        for connection in self._connections():
+            connection.transport.abort()
+
+    def _connections(self) -> list[WireProtocol]:
+        return cast("list[WireProtocol]", list(self.server_state.connections))

@@ -23,6 +23,7 @@ SETTINGS = {
     "concurrency": ("JOBS", "Jobs that a worker process runs at once. [20]"),
     "lease_seconds": ("SECONDS", "How long a dead worker's jobs stay with it. [10]"),
     "drain_seconds": ("SECONDS", "How long running jobs may go on after SIGTERM. [20; up: 3]"),
+    "api_drain_seconds": ("SECONDS", "How long the API takes to end its streams after SIGTERM. [5; up: 0]"),
     "max_attempts": ("N", "Tries of the provider before a job fails. [3]"),
     "first_token_seconds": ("SECONDS", "Longest wait for the first delta. [120]"),
     "idle_seconds": ("SECONDS", "Longest pause between two deltas. [60]"),
@@ -34,6 +35,10 @@ SETTINGS = {
     "max_queue": ("JOBS", "Queued jobs at which submit is refused. [10000]"),
     "max_log_bytes": ("BYTES", "The largest log of a job; longer answers fail. [16777216]"),
     "max_request_bytes": ("BYTES", "The largest body of a submit. [10485760]"),
+    "max_tail_bytes": ("BYTES", "What an API process keeps in memory of followed logs. [268435456]"),
+    "max_streams": ("N", "Streams that an API process serves at once. [10000]"),
+    "max_job_streams": ("N", "Of these, of one job. [5000]"),
+    "max_tenant_streams": ("N", "Of these, of one tenant. [10000]"),
     "ping_seconds": ("SECONDS", "Silence after which a follower gets a comment. [15]"),
     "stream_seconds": ("SECONDS", "Longest life of a follower's connection. [600]"),
     "send_seconds": ("SECONDS", "How long a follower may take nothing. [20]"),
@@ -52,15 +57,9 @@ _BOTH = (
     "log_level",
 )
 _API_ONLY = (
-    *(
-        "deadline_seconds",
-        "queue_seconds",
-        "max_queue",
-        "max_request_bytes",
-        "ping_seconds",
-        "stream_seconds",
-    ),
-    *("send_seconds", "auth"),
+    *("api_drain_seconds", "deadline_seconds", "queue_seconds", "max_queue", "max_request_bytes"),
+    *("max_tail_bytes", "max_streams", "max_job_streams", "max_tenant_streams"),
+    *("ping_seconds", "stream_seconds", "send_seconds", "auth"),
 )
 _WORKER_ONLY = ("concurrency", "drain_seconds", "first_token_seconds", "idle_seconds", "max_log_bytes")
 

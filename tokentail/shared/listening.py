@@ -11,6 +11,10 @@ from tokentail.shared.errors import ConfigError
 #: this down to its own limit (net.core.somaxconn, 4096 on today's Linux).
 BACKLOG = 2048
 
+#: What the system may hold unsent for one client. Left to itself it takes megabytes, of text that a client
+#: that stopped reading will ask for again; this is what a fast client takes in a round trip of 10 ms.
+UNSENT_BYTES = 128 * 1024
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises ConfigError if the address can't be had."""
@@ -33,6 +37,16 @@ def listen(host: str, port: int) -> socket.socket:
             raise ConfigError(f"Port {port} on {host} is taken; choose another with --port.") from None
         raise ConfigError(f"Can't listen on {host}, port {port}: {error.strerror or error}.") from None
     return listener
+
+
+def bound_unsent(listener: socket.socket) -> None:
+    """Have the system take no more than UNSENT_BYTES for a client beyond what is on its way.
+
+    Connections inherit it from their listener. A system that does not know the option takes what it likes.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        listener.setsockopt(socket.IPPROTO_TCP, option, UNSENT_BYTES)
 
 
 def url_of(listener: socket.socket) -> str:

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     #: compose file) kill, so that what remains can be handed back.
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
 
+    #: Over how long an API process that was told to stop ends its streams; all the while it listens, answers
+    #: short requests, and says that it is not ready. 5,000 clients come back a thousand a second, a balancer
+    #: that probes every other second notices, and there is time left of the 10 s after which Docker kills.
+    api_drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
+
     #: Tries of the provider before a job fails. Crashes and handoffs do not count.
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     #: From calling the provider to its first delta. Reasoning models may think for more than a minute.
@@ -109,11 +114,19 @@ class Settings(BaseSettings):
     #: What an API process keeps in memory of the logs that its clients follow, all together. Beyond that, who
     #: is behind reads from Redis again.
     max_tail_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024 * 1024
+    #: Streams that one API process serves at once. Each takes ten kilobytes and a descriptor; so many are
+    #: 100 MB, and one event for all of them is a tenth of a second of work.
+    max_streams: Annotated[int, Field(ge=1)] = 10_000
+    #: And of one job. A job has a reader or two, an audience at most: whoever opens streams in a loop must
+    #: not take the whole process.
+    max_job_streams: Annotated[int, Field(ge=1)] = 5_000
+    #: And of one tenant. As many as there are, for without keys everybody is the same one.
+    max_tenant_streams: Annotated[int, Field(ge=1)] = 10_000
     #: Silence after which a follower gets a comment; idle cut-offs of proxies begin at 55 s.
     ping_seconds: Seconds = 15.0
     #: Age at which a follower's connection is ended cleanly (jittered by a tenth): load balancers even out.
     stream_seconds: Seconds = 600.0
-    #: A follower that takes nothing for this long is cut off.
+    #: A follower that takes nothing for this long is cut off, whether it is slow, stuck or dead.
     send_seconds: Seconds = 20.0
 
     #: "off" lets the API listen on other addresses than loopback without authentication.

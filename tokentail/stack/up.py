@@ -24,6 +24,8 @@ from tokentail.stack.supervisor import Supervisor
 
 #: Somebody waits at the terminal. What does not end in this time is kept and goes on at the next start.
 DRAIN_SECONDS = 3.0
+#: And there is no other API to which clients could be led one after the other.
+API_DRAIN_SECONDS = 0.0
 #: Between two looks at /readyz.
 READY_POLL_SECONDS = 0.05
 #: Stands for our own server's address, which is known only when it runs, and hides what the environment says.
@@ -70,8 +72,9 @@ def _settings(plan: Plan, console: Console) -> Settings:
     if f"{PREFIX}REDIS_URL" in os.environ or f"{PREFIX}LOG_REDIS_URL" in os.environ:
         console.note("TOKENTAIL_REDIS_URL is not used here: `up` runs a Redis of its own.")
     options = dict(plan.options)
-    if f"{PREFIX}DRAIN_SECONDS" not in os.environ:
-        options.setdefault("drain_seconds", str(DRAIN_SECONDS))
+    for name, seconds in (("drain_seconds", DRAIN_SECONDS), ("api_drain_seconds", API_DRAIN_SECONDS)):
+        if f"{PREFIX}{name.upper()}" not in os.environ:
+            options.setdefault(name, str(seconds))
     return Settings.load(**options, redis_url=_OWN_REDIS, log_redis_url=_OWN_REDIS)
 
 
@@ -104,7 +107,7 @@ class _Stack:
             self._redis,
             self._provider,
             self._serving,
-            drain_seconds=self._settings.drain_seconds,
+            drain_seconds=max(self._settings.drain_seconds, self._settings.api_drain_seconds),
             on_ready=self._announce,
             console=self._console,
         ).run()

@@ -1,0 +1,190 @@
+"""`tokentail api --workers 2`: two processes, one port, one life."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import psutil
+import pytest
+from given import eventually
+from processes import Running, children_of, command_of, is_alive
+from streams import Edge, Stream
+
+#: In a session of its own, so that a signal can go to its whole group.
+OWN_GROUP = ("setsid",)
+
+
+def serving(edge: Edge) -> list[int]:
+    """Its processes; Python starts a helper beside them."""
+    return [pid for pid in children_of(edge.running.pid) if "spawn_main" in command_of(pid)]
+
+
+async def both(edge: Edge) -> list[int]:
+    """Its two processes, once they accept."""
+    await eventually(lambda: len(serving(edge)) == 2)
+
+    def listens(pid: int) -> bool:
+        return any(c.status == psutil.CONN_LISTEN for c in psutil.Process(pid).net_connections())
+
+    await eventually(lambda: all(listens(pid) for pid in serving(edge)))
+    return serving(edge)
+
+
+def owner(edge: Edge, stream: Stream) -> int | None:
+    """The process that a stream's connection has come to."""
+    mine = stream.writer.get_extra_info("sockname")
+    owners = [
+        pid for pid in serving(edge) if mine in {c.raddr for c in psutil.Process(pid).net_connections()}
+    ]
+    return owners[0] if owners else None
+
+
+async def one_on_each(edge: Edge, job_id: str) -> dict[int, Stream]:
+    """A stream on each process; who accepts a connection is the system's choice."""
+    pids, found = await both(edge), {}
+    for _ in range(500):
+        # Several at once: a process that is idle has all the luck.
+        some = await asyncio.gather(*(Stream.open(edge.port, job_id) for _ in range(8)))
+        for stream in some:
+            pid = owner(edge, stream)
+            if pid is None or pid in found:
+                stream.close()
+            else:
+                found[pid] = stream.read()
+        if set(found) == set(pids):
+            return found
+    raise AssertionError("all connections went to one process")
+
+
+async def test_followers_of_one_job_on_both_processes_see_the_whole_log(edge: Callable[..., Edge]) -> None:
+    api = edge("--workers", "2")
+    job_id = api.submit()
+    streams = await one_on_each(api, job_id)
+    said = api.write(job_id, range(50))
+    for stream in streams.values():
+        await eventually(lambda stream=stream: stream.ids == said)
+
+
+async def test_a_killed_process_comes_back_and_its_clients_resume(edge: Callable[..., Edge]) -> None:
+    # Given followers on both processes that have read something
+    api = edge("--workers", "2")
+    job_id = api.submit()
+    streams = await one_on_each(api, job_id)
+    said = api.write(job_id, range(10))
+    for stream in streams.values():
+        await eventually(lambda stream=stream: stream.ids == said)
+    # When one is killed
+    (killed, lost), (_, kept) = streams.items()
+    os.kill(killed, signal.SIGKILL)
+    await lost.ended()
+    # Then its client goes on where it was, while the other has noticed nothing
+    again = (await Stream.open(api.port, job_id, after=lost.ids[-1])).read()
+    said += api.write(job_id, range(10, 20))
+    await eventually(lambda: lost.ids + again.ids == said)
+    await eventually(lambda: kept.ids == said)
+    # And there are two again
+    pids = await both(api)
+    assert killed not in pids
+
+
+def _to_the_head(pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+
+
+def _to_all(pid: int) -> None:
+    os.killpg(pid, signal.SIGTERM)
+
+
+def _at_a_terminal(pid: int) -> None:
+    os.killpg(pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [_to_the_head, _to_all, _at_a_terminal])
+async def test_however_it_is_stopped_streams_end_over_the_window_and_nothing_is_left(
+    edge: Callable[..., Edge], stop: Callable[[int], None]
+) -> None:
+    # Given streams on both processes
+    api = edge("--workers", "2", before=OWN_GROUP, TOKENTAIL_API_DRAIN_SECONDS="1.5")
+    job_id = api.submit()
+    streams = list((await one_on_each(api, job_id)).values())
+    streams += [(await Stream.open(api.port, job_id)).read() for _ in range(10)]
+    children = children_of(api.running.pid)
+    # When it is told to stop, by one signal to whomever
+    began = asyncio.get_running_loop().time()
+    stop(api.running.pid)
+    # Then streams end cleanly, over the window: a process does not take its own for a second signal
+    for stream in streams:
+        assert (await stream.ended()).is_clean
+    assert max(stream.ended_at or 0 for stream in streams) - began > 0.75
+    assert await asyncio.to_thread(api.running.wait) == 0
+    assert "Traceback" not in api.running.said
+    await eventually(lambda: not any(map(is_alive, children)))
+
+
+async def test_a_second_signal_ends_both_at_once(edge: Callable[..., Edge]) -> None:
+    api = edge("--workers", "2", before=OWN_GROUP, TOKENTAIL_API_DRAIN_SECONDS="600")
+    job_id = api.submit()
+    streams = (await one_on_each(api, job_id)).values()
+    os.killpg(api.running.pid, signal.SIGINT)
+    api.running.wait_for('"event": "stopping"')
+    os.killpg(api.running.pid, signal.SIGINT)
+    for stream in streams:
+        assert (await stream.ended()).is_clean
+    assert await asyncio.to_thread(api.running.wait) == 0
+
+
+async def test_a_signal_before_anybody_serves_ends_it_in_order(edge: Callable[..., Edge]) -> None:
+    api = edge("--workers", "2", before=OWN_GROUP, TOKENTAIL_API_DRAIN_SECONDS="0")
+    os.killpg(api.running.pid, signal.SIGINT)
+    assert await asyncio.to_thread(api.running.wait) == 0
+    assert "Traceback" not in api.running.said
+
+
+async def test_processes_whose_head_is_killed_end_and_free_the_port(edge: Callable[..., Edge]) -> None:
+    api = edge("--workers", "2", TOKENTAIL_API_DRAIN_SECONDS="600")
+    job_id = api.submit()
+    streams = (await one_on_each(api, job_id)).values()
+    children = children_of(api.running.pid)
+    api.running.process.kill()
+    for stream in streams:
+        assert (await stream.ended()).is_clean
+    await eventually(lambda: not any(map(is_alive, children)))
+
+
+HANGING = """
+import sys, time
+from tokentail.api import crew
+crew.STOP_MARGIN_SECONDS = 0.5
+sys.exit(crew.Crew(time.sleep, (600,), 2, 0.0).run("here"))
+"""
+BROKEN = """
+import sys, os
+from tokentail.api import crew
+crew.PAUSE_SECONDS = 0.01
+sys.exit(crew.Crew(os._exit, (3,), 2, 0.0).run("here"))
+"""
+
+
+def test_a_process_that_hangs_is_killed_and_that_is_an_error() -> None:
+    # Given processes that block the signal for ever, as one does that never comes round to it
+    head = Running([sys.executable, "-c", HANGING])
+    try:
+        head.wait_for("here")
+        head.process.terminate()
+        assert head.wait() == 1
+        assert head.said.count("is killed") == 2
+    finally:
+        head.close()
+
+
+def test_processes_that_can_not_be_started_are_given_up() -> None:
+    head = Running([sys.executable, "-c", BROKEN])
+    try:
+        assert head.wait() == 1
+        assert "can't be started" in head.said
+    finally:
+        head.close()
