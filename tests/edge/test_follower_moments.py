@@ -1,0 +1,300 @@
+"""What may happen to a follower at an awkward moment: full, gone, closed, or not begun."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from given import attempt, completed, delta, eventually
+from redis.asyncio import Redis
+from sink import Sink
+
+from tokentail.api import follower as follower_module
+from tokentail.api import sse
+from tokentail.api.follower import Follower
+from tokentail.api.tail import Tail
+from tokentail.shared import events, keys
+from tokentail.shared import log as log_module
+from tokentail.shared import redis as store
+from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.job import new_id
+from tokentail.shared.log import Logs
+from tokentail.shared.one_server import OneServer
+
+FENCE = 1000
+LOG = [attempt(), *(delta(str(n)) for n in range(8)), completed()]
+ROWS = [(f"{FENCE}-{seq}".encode(), events.encode(event)) for seq, event in enumerate(LOG)]
+
+Row = tuple[bytes, bytes]
+
+
+def add(tail: Tail, *log: Row) -> None:
+    """As a read does it."""
+    since = tail.end
+    for row in log:
+        tail.add(*row)
+    tail.answered = tail.asked
+    tail.deliver(since)
+
+
+def tail_of(*log: Row) -> Tail:
+    tail = Tail(new_id())
+    add(tail, *log)
+    return tail
+
+
+def frames(*log: Row) -> bytes:
+    return b"".join(sse.block(*row)[0] for row in log)
+
+
+def said(sink: Sink) -> bytes:
+    """What came behind the greeting."""
+    return sink.raw[sink.raw.index(b"\n", sink.raw.index(b"retry: ")) + 1 :] if sink.writes else b""
+
+
+async def turn() -> None:
+    """Whatever is ready to run has run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with store.client(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def logs(redis_url: str) -> AsyncIterator[Logs]:
+    async with OneServer(redis_url) as plane:
+        yield Logs(plane)
+
+
+New = Callable[..., tuple[Follower, Sink]]
+
+
+@pytest.fixture
+def new(logs: Logs) -> New:
+    """Makes followers that have not begun."""
+
+    def make(tail: Tail, after: Cursor = START) -> tuple[Follower, Sink]:
+        sink = Sink()
+        return Follower(tail, after, sink, logs), sink
+
+    return make
+
+
+# Before the beginning
+
+
+async def test_nothing_is_written_before_the_head_of_the_answer(new: New) -> None:
+    # Given a client that waits for what is there to be known
+    tail = tail_of(*ROWS[:2])
+    tail.asked += 1
+    follower, sink = new(tail)
+    known = asyncio.create_task(follower.known())
+    await turn()
+    # When it is known, and the clock wants a sign of life
+    add(tail, *ROWS[2:4])
+    await known
+    follower.ping()
+    assert sink.writes == []
+    # Then it is told all of it once it may be
+    follower.start()
+    assert said(sink) == frames(*ROWS[:4])
+
+
+async def test_a_client_that_left_before_the_beginning_is_written_nothing(new: New) -> None:
+    tail = tail_of(*ROWS[:2])
+    follower, sink = new(tail)
+    sink.lose()
+    follower.start()
+    assert (sink.writes, follower.over.done()) == ([], True)
+    add(tail, ROWS[2])
+    assert sink.writes == []
+
+
+async def test_a_connection_that_is_full_from_the_beginning_counts_as_one(new: New) -> None:
+    # Given a client that has not taken what it was told in its last answer
+    tail = tail_of(*ROWS[:2])
+    follower, sink = new(tail)
+    sink.is_full = True
+    follower.start()
+    # Then its time runs, and it is told more when it has taken that
+    assert follower.full_since is not None
+    assert said(sink) == b""
+    sink.drain()
+    await turn()
+    assert follower.full_since is None
+    assert said(sink) == frames(*ROWS[:2])
+
+
+# Full
+
+
+async def test_a_connection_that_the_past_has_filled_is_not_given_the_present(new: New) -> None:
+    # Given a client whose connection is full of what there was
+    tail = tail_of(*ROWS[:3])
+    follower, sink = new(tail)
+
+    def take_and_be_full(data: bytes) -> None:
+        sink.writes.append(data)
+        sink.fill()
+
+    follower._write = take_and_be_full
+    sink.is_full = False
+    follower.start()
+    sink.drain()
+    await turn()
+    assert said(sink) == frames(*ROWS[:3])
+    # When more comes
+    writes = len(sink.writes)
+    add(tail, ROWS[3])
+    add(tail, ROWS[4])
+    # Then nothing piles up, and it is told that when there is room
+    assert len(sink.writes) == writes
+    sink.drain()
+    await turn()
+    assert said(sink) == frames(*ROWS[:5])
+
+
+async def test_a_connection_that_fills_again_at_once_is_given_nothing(new: New) -> None:
+    tail = tail_of(ROWS[0])
+    follower, sink = new(tail)
+    follower.start()
+    sink.fill()
+    add(tail, ROWS[1])
+    # When there is room, and at once no more
+    sink.drain()
+    sink.fill()
+    await turn()
+    assert said(sink) == frames(ROWS[0])
+    sink.drain()
+    await turn()
+    assert said(sink) == frames(*ROWS[:2])
+
+
+async def test_room_that_comes_too_late_brings_nothing(new: New) -> None:
+    tail = tail_of(ROWS[0])
+    follower, sink = new(tail)
+    follower.start()
+    sink.fill()
+    add(tail, ROWS[1])
+    # When the stream is ended in the moment in which there is room
+    sink.drain()
+    follower.close()
+    await turn()
+    add(tail, ROWS[2])
+    assert said(sink) == frames(ROWS[0])
+
+
+# Reading again
+
+
+async def stored(redis: Redis, tail: Tail, *log: Row) -> None:
+    for entry_id, raw in log:
+        await redis.xadd(keys.log(tail.job_id), {"e": raw}, id=entry_id)
+
+
+@pytest.fixture
+async def let_go(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Tail:
+    """A log of several pages in Redis, of which nothing is held."""
+    monkeypatch.setattr(log_module, "PAGE", 2)
+    tail = tail_of(*ROWS[:-1])
+    await stored(redis, tail, *ROWS[:-1])
+    tail.shed()
+    return tail
+
+
+async def test_who_reads_again_is_given_no_second_page_before_the_first_is_taken(
+    new: New, let_go: Tail
+) -> None:
+    follower, sink = new(let_go)
+    follower.start()
+    # Given a client that is full of the first page
+    sink.fill()
+    await eventually(lambda: said(sink) == frames(*ROWS[:2]))
+    # When there is room only for a moment
+    sink.drain()
+    sink.fill()
+    await turn()
+    assert said(sink) == frames(*ROWS[:2])
+    # And then for all
+    sink.drain()
+    await eventually(lambda: follower in let_go.live)
+    # Then it has everything once
+    assert said(sink) == frames(*ROWS[:-1])
+    add(let_go, ROWS[-1])
+    assert said(sink) == frames(*ROWS)
+
+
+async def test_whatever_happens_meanwhile_who_reads_again_reads_once(new: New, let_go: Tail) -> None:
+    follower, sink = new(let_go)
+    follower.start()
+    # When there is room again and again, and something comes, while it reads
+    for _ in range(3):
+        sink.fill()
+        sink.drain()
+        follower.go_on()
+        await asyncio.sleep(0)
+    add(let_go, ROWS[-1])
+    # Then all of it is told once
+    async with asyncio.timeout(20):
+        await follower.over
+    assert said(sink) == frames(*ROWS)
+
+
+async def test_who_goes_while_it_reads_again_leaves_no_reading_behind(new: New, let_go: Tail) -> None:
+    before = asyncio.all_tasks()
+    follower, sink = new(let_go)
+    follower.start()
+    sink.fill()
+    await eventually(lambda: said(sink) == frames(*ROWS[:2]))
+    assert asyncio.all_tasks() > before
+    # When the client goes without having taken it
+    sink.lose()
+    await eventually(lambda: asyncio.all_tasks() <= before)
+    assert said(sink) == frames(*ROWS[:2])
+
+
+async def test_a_mistake_in_reading_again_ends_the_stream_and_does_not_leave_it_silent(
+    new: New, let_go: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> AsyncIterator[tuple[bytes, int]]:
+        raise ZeroDivisionError
+        yield b"", 0
+
+    monkeypatch.setattr(follower_module, "replay", broken)
+    follower, _ = new(let_go)
+    follower.start()
+    async with asyncio.timeout(20):
+        await follower.over
+
+
+# What is left
+
+
+async def test_who_goes_before_it_was_told_anything_is_waited_for_by_nobody(new: New) -> None:
+    # Given a cursor of which nobody knows yet whether the log holds it
+    tail = Tail(new_id())
+    tail.asked += 1
+    follower, sink = new(tail, Cursor(1, 1))
+    follower.start()
+    assert tail.waiting == {follower}
+    sink.lose()
+    assert tail.waiting == set()
+
+
+async def test_silence_counts_from_what_was_said_last_not_from_who_came_last(new: New) -> None:
+    tail = tail_of(ROWS[0])
+    new(tail)[0].start()
+    # Given a follower that was told something long ago
+    tail.told_at -= 100
+    long_ago = tail.told_at
+    # When somebody comes, and a read brings nothing
+    add(tail)
+    assert tail.told_at == long_ago
+    # And when one brings something
+    add(tail, ROWS[1])
+    assert tail.told_at > long_ago

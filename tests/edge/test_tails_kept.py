@@ -1,0 +1,158 @@
+"""Which logs a process keeps, and which it lets go of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from following import Client, tails_at
+from given import attempt, completed, delta, eventually, written
+from redis.asyncio import Redis
+
+from tokentail.api import reader as reader_module
+from tokentail.api.tails import Tails
+from tokentail.shared import redis as store
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.job import new_id
+
+FENCE = 1_763_881_234_567
+LONG_AGO = 10_000.0
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with store.client(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def tails(redis_url: str) -> AsyncIterator[Tails]:
+    async with tails_at(redis_url) as made:
+        yield made
+
+
+async def a_log(redis: Redis, *more: object, length: int = 1) -> str:
+    job_id = new_id()
+    await written(redis, job_id, FENCE, attempt(), delta("x" * length), *more)  # type: ignore[arg-type]
+    return job_id
+
+
+async def readers_block(redis: Redis, count: int) -> None:
+    async def blocked() -> bool:
+        return (await redis.info("clients"))["blocked_clients"] == count
+
+    await eventually(blocked)
+
+
+async def test_a_log_lingers_from_when_its_last_follower_left_not_from_when_it_began(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given a log that somebody has followed for long
+    client = Client(tails, await a_log(redis))
+    await client.saw(2)
+    (tail,) = tails.all()
+    tail.left_at -= LONG_AGO
+    # Then it is there as long as it is followed, and for a while after that
+    tails.forget_left()
+    assert tails.all() == [tail]
+    await client.gone()
+    tails.forget_left()
+    assert tails.all() == [tail]
+    # And not for ever
+    tail.left_at -= LONG_AGO
+    tails.forget_left()
+    assert tails.all() == []
+
+
+async def test_a_log_that_nobody_follows_any_more_is_read_no_more(tails: Tails, redis: Redis) -> None:
+    client = Client(tails, await a_log(redis))
+    await client.saw(2)
+    await readers_block(redis, 1)
+    await client.gone()
+    (tail,) = tails.all()
+    tails.forget(tail)
+    await readers_block(redis, 0)
+
+
+async def test_forgetting_twice_does_not_touch_what_was_begun_anew(tails: Tails, redis: Redis) -> None:
+    # Given a log that was forgotten, and is followed again
+    job_id = await a_log(redis)
+    await Client(tails, job_id).saw(2)
+    (old,) = tails.all()
+    tails.forget(old)
+    again = Client(tails, job_id)
+    await again.saw(2)
+    (tail,) = tails.all()
+    # When the old one is forgotten once more
+    tails.forget(old)
+    # Then the new one is there and goes on
+    assert tails.all() == [tail]
+    await redis.xadd(tail.key, {"e": b'{"type":"delta","content":"y"}'}, id=f"{FENCE}-2")
+    await again.saw(3)
+
+
+async def test_a_log_that_is_followed_again_is_not_the_first_to_go(redis_url: str, redis: Redis) -> None:
+    jobs = [await a_log(redis, completed(), length=4000) for _ in range(3)]
+    # Given room for two logs, and two
+    async with tails_at(redis_url, max_bytes=16_000) as tails:
+        for job_id in jobs[:2]:
+            await Client(tails, job_id).ended()
+        # When the first is followed again, and then a third one
+        for job_id in (jobs[0], jobs[2]):
+            await Client(tails, job_id).ended()
+        # Then the second has gone
+        assert [tail.job_id for tail in tails.all()] == [jobs[0], jobs[2]]
+
+
+async def test_a_client_that_leaves_by_any_way_is_told_nothing_more(tails: Tails, redis: Redis) -> None:
+    job_id = await a_log(redis)
+    leaving, staying = Client(tails, job_id), Client(tails, job_id)
+    await leaving.saw(2)
+    await staying.saw(2)
+    # When one is made to leave while its connection is there
+    tails.leave(leaving.follower)
+    # Then it hears nothing more, and its connection may serve other requests
+    assert leaving.sink.listener is None
+    await redis.xadd(leaving.follower.tail.key, {"e": b'{"type":"delta","content":"y"}'}, id=f"{FENCE}-2")
+    await staying.saw(3)
+    assert len(leaving.events) == 2
+
+
+async def test_who_comes_with_a_strange_cursor_does_not_wait_for_the_next_word(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a reader that blocks for long on a log that is silent
+    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
+    job_id = await a_log(redis)
+    await Client(tails, job_id).saw(2)
+    await readers_block(redis, 1)
+    # When somebody comes with a cursor that was never in it; Then it is told so while the read would last
+    async with asyncio.timeout(3):
+        await Client(tails, job_id, Cursor(1, 1)).saw(3)
+
+
+async def test_who_comes_to_an_ended_log_with_a_strange_cursor_costs_redis_nothing(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given an ended log in memory, and another one that is watched
+    job_id = await a_log(redis, completed())
+    await Client(tails, job_id).ended()
+    await Client(tails, await a_log(redis)).saw(2)
+    await readers_block(redis, 1)
+    await redis.config_resetstat()
+    # When somebody comes with a cursor that was never in it
+    assert len(await Client(tails, job_id, Cursor(1, 1)).ended()) == 4
+    await asyncio.sleep(0)
+    # Then nobody was woken for that
+    assert "cmdstat_client|unblock" not in await redis.info("commandstats")
+    assert "cmdstat_client" not in await redis.info("commandstats")
+
+
+async def test_a_cursor_on_a_later_page_is_no_strange_one(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "PAGE", 2)
+    job_id = await a_log(redis, delta("y"), delta("z"), completed())
+    events = await Client(tails, job_id, Cursor(FENCE, 3)).ended()
+    assert [event_id for event_id, _ in events] == [f"{FENCE}-4"]
