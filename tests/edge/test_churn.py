@@ -39,7 +39,7 @@ FENCE = 1_763_881_234_567
 MAX_TAIL_BYTES = 64 * 1024
 LIVE = [attempt(), delta("a")]
 ENDED = [*LIVE, completed()]
-LONG = [attempt(), *(delta("x" * 1000) for _ in range(300))]
+LONG = [attempt(), *(delta("x" * 1000) for _ in range(80))]
 
 #: A second round like the first may take more memory than that by so much: what the allocator does with its
 #: pages. A leaked follower alone would take a kilobyte, a leaked connection ten, so 1,500 of them 15 MB.

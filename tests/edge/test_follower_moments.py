@@ -115,16 +115,21 @@ async def test_a_client_that_left_before_the_beginning_is_written_nothing(new: N
     assert sink.writes == []
 
 
-async def test_a_connection_that_is_full_from_the_beginning_counts_as_one(new: New) -> None:
-    # Given a client that has not taken what it was told in its last answer
-    tail = tail_of(*ROWS[:2])
-    follower, sink = new(tail)
-    sink.is_full = True
-    follower.start()
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_who_takes_nothing_of_an_earlier_answer_counts_as_full(logs: Logs, has_begun: bool) -> None:
+    # Given a client whose connection is full of what it was told before
+    tail, sink = tail_of(*ROWS[:2]), Sink()
+    sink.fill()
+    follower = Follower(tail, START, sink, logs)
     # Then its time runs, and it is told more when it has taken that
     assert follower.full_since is not None
-    assert said(sink) == b""
+    if has_begun:
+        follower.start()
+        assert follower.full_since is not None
+        assert said(sink) == b""
     sink.drain()
+    if not has_begun:
+        follower.start()
     await turn()
     assert follower.full_since is None
     assert said(sink) == frames(*ROWS[:2])
@@ -268,8 +273,12 @@ async def test_a_mistake_in_reading_again_ends_the_stream_and_does_not_leave_it_
     monkeypatch.setattr(follower_module, "replay", broken)
     follower, _ = new(let_go)
     follower.start()
+    reading = follower._replaying
+    assert reading is not None
     async with asyncio.timeout(20):
         await follower.over
+    with pytest.raises(ZeroDivisionError):
+        await reading
 
 
 # What is left

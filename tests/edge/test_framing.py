@@ -10,7 +10,7 @@ import orjson
 import pytest
 from edge_api import Api
 from eventstream import Answers, Message, as_a_browser, as_httpx_sse
-from given import attempt, completed
+from given import attempt, completed, delta
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from socket_follower import SocketFollower
@@ -116,3 +116,25 @@ def test_any_events_are_read_as_they_are_stored_however_the_bytes_are_cut(
         bodies = cut(b"".join(bodies), dice)
         assert as_a_browser(bodies)[0] == stored
         assert as_httpx_sse(bodies) == stored
+
+
+def test_a_sign_of_life_between_events_is_no_event_for_anybody(start_api: Callable[..., Api]) -> None:
+    # Given an API that pings soon, and a log of which each event is followed by a ping
+    api = start_api(TOKENTAIL_PING_SECONDS="0.05")
+    log = [attempt(), delta("a"), delta("b"), completed()]
+    job_id = api.job()
+    follower = SocketFollower(api.address, job_id)
+    follower.until(lambda it: b": ping" in it.raw)
+    for seq, event in enumerate(log):
+        api.write(job_id, FENCE, seq, [event])
+        so_far = follower.raw.count(b": ping")
+        follower.until(lambda it: it.is_over or it.raw.count(b": ping") > so_far)  # noqa: B023
+    follower.close()
+    assert follower.raw.count(b": ping") >= len(log)
+    # Then everybody reads the log, and nothing else
+    stored = in_redis(api, job_id)
+    answers = Answers("/")
+    body = answers.feed(follower.raw)
+    assert answers.is_over
+    for bodies in ([body], [body[at : at + 1] for at in range(len(body))]):
+        assert as_a_browser(bodies)[0] == as_httpx_sse(bodies) == stored

@@ -69,9 +69,9 @@ class Follower:
         #: Set when the wire takes more again; only who replays waits for it.
         self._room: asyncio.Event | None = None
         self.over: asyncio.Future[None] = loop.create_future()
-        #: Since when (loop time) the wire is full; None while it is not.
-        self.full_since: float | None = None
         self.began_at = loop.time()
+        #: Since when (loop time) the wire is full, perhaps of an earlier answer; None while it is not.
+        self.full_since = self.began_at if wire.is_full else None
         #: Its share of the longest life: all that came at one moment must not come back at one moment.
         self.patience = random.uniform(0.95, 1.05)  # noqa: S311 -- jitter, no secret
 
@@ -95,6 +95,8 @@ class Follower:
         self._write(chunk(sse.CONNECTED + retry))
         if self.wire.is_full:
             self.full()
+        else:
+            self.full_since = None
         self.go_on()
 
     def close(self) -> None:
