@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from tokentail.api.outages import Hindrance
+from tokentail.api.stuck import Stuck
 from tokentail.api.tail import Tail
 from tokentail.api.tails import Tails
 from tokentail.shared import endings
@@ -31,6 +32,7 @@ class Sweeper:
         self._queue = queue
         self._logs = logs
         self._settings = settings
+        self._stuck = Stuck(settings.send_seconds, SWEEP_SECONDS)
         self._hindrance = Hindrance("check silent logs")
 
     async def run(self) -> None:
@@ -42,6 +44,8 @@ class Sweeper:
             tails = self._tails.all()
             for tail in tails:
                 self._look_at(tail, now)
+            for follower in self._stuck.look((one for tail in tails for one in tail.followers), now):
+                follower.wire.abort()
             followed = [tail for tail in tails if tail.followers and not tail.is_over]
             silent = [tail for tail in followed if now - tail.heard_at > CHECK_SECONDS]
             try:

@@ -1,0 +1,62 @@
+"""Clients that stop reading: found although the system would take megabytes for them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from given import eventually
+from streams import Edge, Stream
+
+#: A loopback sends in pieces of 64 KB, which no small buffer has room for.
+ETHERNET_SEGMENT = 1448
+
+#: Room for a few entries.
+LITTLE = 4096
+
+
+async def test_a_client_that_stops_reading_is_cut_off_although_little_was_said(
+    edge: Callable[..., Edge],
+) -> None:
+    # Given an API that waits a second for a client to take something, a client that reads nothing, and one
+    # that does
+    api = edge(TOKENTAIL_SEND_SECONDS="1")
+    job_id = api.submit()
+    stuck = await Stream.open(api.port, job_id, room=LITTLE)
+    fine = (await Stream.open(api.port, job_id)).read()
+    # When a hundred kilobytes are said, which the system would keep for it for ever
+    said = api.write(job_id, range(100), size=1000)
+    # Then it is cut off
+    await eventually(lambda: api.metric("tokentail_api_streams") == 1)
+    got = (await stuck.read().ended()).ids
+    assert not stuck.is_clean
+    assert got == said[: len(got)]
+    # And has everything once it has come back with its cursor
+    again = (await Stream.open(api.port, job_id, after=got[-1] if got else None)).read()
+    await eventually(lambda: got + again.ids == said)
+    # And the other one has noticed nothing
+    await eventually(lambda: fine.ids == said)
+    assert fine.ended_at is None
+
+
+async def test_a_client_that_reads_steadily_but_slowly_is_not_cut_off(edge: Callable[..., Edge]) -> None:
+    # Given an API that waits two seconds, and a client that reads a little, five times a second
+    api = edge(TOKENTAIL_SEND_SECONDS="2")
+    job_id = api.submit()
+    said = api.write(job_id, range(110), size=1000)  # All of it is with the system.
+    with socket.socket() as slow:
+        slow.setblocking(False)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_SEGMENT)
+        loop, body = asyncio.get_running_loop(), b""
+        await loop.sock_connect(slow, ("127.0.0.1", api.port))
+        await loop.sock_sendall(slow, f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        # When that takes it longer than that
+        while f"id: {said[-1]}".encode() not in body:
+            data = await loop.sock_recv(slow, 6 * 1024)
+            assert data
+            body += data
+            await asyncio.sleep(0.2)  # What a slow client does.
+        # Then it gets to the end all the same
+        assert api.metric("tokentail_api_streams") == 1
