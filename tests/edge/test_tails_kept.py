@@ -156,3 +156,26 @@ async def test_a_cursor_on_a_later_page_is_no_strange_one(
     job_id = await a_log(redis, delta("y"), delta("z"), completed())
     events = await Client(tails, job_id, Cursor(FENCE, 3)).ended()
     assert [event_id for event_id, _ in events] == [f"{FENCE}-4"]
+
+
+async def test_a_process_that_nobody_asks_anything_keeps_no_connection_for_reading(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connections() -> int:
+        return int((await redis.info("clients"))["connected_clients"])
+
+    monkeypatch.setattr(reader_module, "IDLE_SECONDS", 0.05)
+    before = await connections()
+    # Given a log that was followed, and is kept for nobody any more
+    client = Client(tails, await a_log(redis))
+    await client.saw(2)
+    assert await connections() > before
+    await client.gone()
+    tails.forget(tails.all()[0])
+
+    async def is_as_before() -> bool:
+        return await connections() <= before
+
+    await eventually(is_as_before)
+    # And it is no worse for who comes then
+    await Client(tails, await a_log(redis)).saw(2)

@@ -123,7 +123,6 @@ class WireProtocol(HttpToolsProtocol):
         # would write to what is closed.
         if self._answering is not None:
             self._answering.disconnected = True
-            self._answering.message_event.set()
         self.is_lost = True
         if self.listener is not None:
             self.listener.lost()
