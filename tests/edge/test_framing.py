@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from eventstream import Answers, Message, as_a_browser, as_httpx_sse
 from given import attempt, completed, delta
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from processes import PATIENCE_SECONDS
 from socket_follower import SocketFollower
 
 from tokentail.shared import keys
@@ -138,3 +140,23 @@ def test_a_sign_of_life_between_events_is_no_event_for_anybody(start_api: Callab
     assert answers.is_over
     for bodies in ([body], [body[at : at + 1] for at in range(len(body))]):
         assert as_a_browser(bodies)[0] == as_httpx_sse(bodies) == stored
+
+
+def test_requests_that_come_at_once_are_answered_in_their_order(api: Api) -> None:
+    # Given three jobs that have something to say
+    jobs = [api.job() for _ in range(3)]
+    for number, job_id in enumerate(jobs):
+        api.write(job_id, FENCE, 0, [attempt(), delta(f"answer {number}"), completed()])
+    # When a client asks for them with one write
+    with socket.create_connection(api.address, PATIENCE_SECONDS) as client:
+        client.sendall(b"".join(Answers(f"/v1/jobs/{job_id}/events").request for job_id in jobs))
+        raw = b""
+        while raw.count(b"\r\n0\r\n\r\n") < len(jobs):
+            data = client.recv(64 * 1024)
+            assert data
+            raw += data
+    # Then it is told each log whole, one after the other
+    answers = raw.split(b"HTTP/1.1 200 OK\r\n")[1:]
+    for job_id, answer in zip(jobs, answers, strict=True):
+        body = Answers("/").feed(b"HTTP/1.1 200 OK\r\n" + answer)
+        assert as_a_browser([body])[0] == in_redis(api, job_id)

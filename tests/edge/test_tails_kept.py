@@ -179,3 +179,11 @@ async def test_a_process_that_nobody_asks_anything_keeps_no_connection_for_readi
     await eventually(is_as_before)
     # And it is no worse for who comes then
     await Client(tails, await a_log(redis)).saw(2)
+
+
+async def test_a_log_that_has_ended_is_kept_but_read_no_more(tails: Tails, redis: Redis) -> None:
+    client = Client(tails, await a_log(redis, completed()))
+    await client.ended()
+    (tail,) = tails.all()
+    (reader,) = tails._readers
+    assert not reader.watches(tail)
