@@ -31,7 +31,7 @@ class Drain:
         self._hurried.set()
 
     async def run(self) -> None:
-        """End all streams until the window is over."""
+        """End streams until the window is over; then it is time to `end_all`."""
         loop = asyncio.get_running_loop()
         over_at = loop.time() + self._seconds
         most = len(self._followers())
@@ -44,7 +44,6 @@ class Drain:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, STEP_SECONDS)):
                     await self._hurried.wait()
-        self.end_all()
 
     def end_all(self) -> None:
         """End whatever is still there, or there again."""
