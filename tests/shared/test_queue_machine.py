@@ -119,7 +119,6 @@ class Machine(RuleBasedStateMachine):
     @rule(worker=WORKERS, slots=st.integers(0, 3))
     def claim(self, worker: str, slots: int) -> None:
         self.lapses_are_found()
-        self.alone.pop(worker, None)  # It says that it runs nothing.
         suspects = {job.id for job in self.queued() if job.ripe and job.suspect}
         ripe = {job.id for job in self.queued() if job.ripe and not job.suspect}
         ticket = new_ticket()

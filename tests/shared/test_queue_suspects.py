@@ -239,6 +239,22 @@ async def test_one_crash_condemns_nobody_also_if_another_was_none(redis: Redis, 
     assert (again.record.crashes, again.record.poison) == (1, False)
 
 
+async def test_a_job_that_is_to_be_tried_later_is_not_begun_at_once_because_its_crash_was_none(
+    redis: Redis, queue: Queue
+) -> None:
+    # Given a suspect whose provider has asked for patience, so that it waits for its next try
+    first = await running(queue, "worker-1")
+    await lapse(redis, first.job_id)
+    second = await claimed(queue, "worker-2")
+    await queue.hand_back(second.job_id, second.fence, "retry", 1000.0)
+    # When its first owner says that it lives
+    await queue.hand_back(first.job_id, first.fence, "lost")
+    # Then it is a suspect no more, and waits all the same
+    assert (await queue.get(TENANT, first.job_id)).crashes == 0
+    assert await redis.zscore(keys.READY, first.job_id) is not None
+    assert not (await queue.claim("worker-3", 1)).jobs
+
+
 async def test_a_job_whose_only_crash_was_none_is_no_suspect(queue: Queue, redis: Redis) -> None:
     claim = await running(queue, "slow")
     await crash(queue, redis, claim)

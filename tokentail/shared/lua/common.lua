@@ -47,10 +47,17 @@ end
 
 -- Its owner was taken for dead, and is not: the crash was none.
 local function acquit(ready, suspects, id, record, now)
+  local due = redis.call('ZSCORE', ready, id) or redis.call('ZSCORE', suspects, id)
+  -- Who waits for its verdict, or for a worker of its own, waits no more; who was to be tried later still is.
+  if due and (tonumber(due) <= now or redis.call('HGET', record, 'poison')) then
+    due = redis.call('HGET', record, 'created')
+  end
   redis.call('HINCRBY', record, 'crashes', -1)
   redis.call('HDEL', record, 'lapsed', 'poison')
-  if redis.call('ZREM', ready, id) + redis.call('ZREM', suspects, id) > 0 then
-    queue_up(ready, suspects, id, record, redis.call('HGET', record, 'created'), now)
+  if due then
+    redis.call('ZREM', ready, id)
+    redis.call('ZREM', suspects, id)
+    queue_up(ready, suspects, id, record, due, now)
   end
 end
 
