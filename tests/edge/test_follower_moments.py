@@ -19,6 +19,7 @@ from tokentail.shared import events, keys
 from tokentail.shared import log as log_module
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
 from tokentail.shared.one_server import OneServer
@@ -270,6 +271,25 @@ async def test_who_goes_while_it_reads_again_leaves_no_reading_behind(new: New, 
     sink.lose()
     await eventually(lambda: asyncio.all_tasks() <= before)
     assert said(sink) == frames(*ROWS[:2])
+
+
+async def test_who_reads_again_while_redis_is_away_goes_on_when_it_is_back(
+    new: New, let_go: Tail, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, refusals = logs.page, iter(range(3))
+
+    async def away_at_first(*place: Any) -> Any:
+        if next(refusals, None) is not None:
+            raise StoreUnavailable("Redis is away.")
+        return await page(*place)
+
+    monkeypatch.setattr(logs, "page", away_at_first)
+    follower, sink = new(let_go)
+    follower.start()
+    add(let_go, ROWS[-1])
+    async with asyncio.timeout(20):
+        await follower.over
+    assert said(sink) == frames(*ROWS)
 
 
 async def test_a_mistake_in_reading_again_ends_the_stream_and_does_not_leave_it_silent(
