@@ -69,6 +69,27 @@ async def test_followers_of_one_job_on_both_processes_see_the_whole_log(edge: Ca
         await eventually(lambda stream=stream: stream.ids == said)
 
 
+async def test_clients_that_come_one_by_one_are_spread_over_both(edge: Callable[..., Edge]) -> None:
+    api = edge("--workers", "2")
+    job_id = api.submit()
+    pids = await both(api)
+    owners = [owner(api, await Stream.open(api.port, job_id)) for _ in range(40)]
+    # By chance, which leaves one with a fifth of them once in ten thousand runs
+    assert all(owners.count(pid) >= 8 for pid in pids)
+
+
+async def test_a_port_that_another_server_shares_among_its_own_is_taken(edge: Callable[..., Edge]) -> None:
+    api = edge("--workers", "2")
+    second = Running(
+        [sys.executable, "-c", SECOND, api.redis_url, str(api.port)],
+    )
+    try:
+        assert await asyncio.to_thread(second.wait) == 1
+        assert "is taken" in second.said
+    finally:
+        second.close()
+
+
 async def test_a_killed_process_comes_back_and_its_clients_resume(edge: Callable[..., Edge]) -> None:
     # Given followers on both processes that have read something
     api = edge("--workers", "2")
@@ -155,17 +176,24 @@ async def test_processes_whose_head_is_killed_end_and_free_the_port(edge: Callab
     await eventually(lambda: not any(map(is_alive, children)))
 
 
+#: Past the command, which looks by itself.
+SECOND = """
+import sys
+from tokentail.api.server import serve
+from tokentail.shared.settings import Settings
+serve(Settings(redis_url=sys.argv[1]), host="127.0.0.1", port=int(sys.argv[2]), workers=2)
+"""
 HANGING = """
 import sys, time
 from tokentail.api import crew
 crew.STOP_MARGIN_SECONDS = 0.5
-sys.exit(crew.Crew(time.sleep, (600,), 2, 0.0).run("here"))
+sys.exit(crew.Crew(time.sleep, [(600,)] * 2, 0.0).run("here"))
 """
 BROKEN = """
 import sys, os
 from tokentail.api import crew
 crew.PAUSE_SECONDS = 0.01
-sys.exit(crew.Crew(os._exit, (3,), 2, 0.0).run("here"))
+sys.exit(crew.Crew(os._exit, [(3,)] * 2, 0.0).run("here"))
 """
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -36,17 +36,16 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 class Crew:
-    """`count` processes that each call `serve(*args)` and exit with what it returns. `run` it once.
+    """A process for each of `args`, which calls `serve` with them and exits with the answer. `run` it once.
 
-    They share nothing but the listening socket, and don't outlive this process (see `EdgeServer`).
+    They share nothing, and don't outlive this process (see `EdgeServer`).
     """
 
     def __init__(
-        self, serve: Callable[..., int], args: tuple[Any, ...], count: int, drain_seconds: float
+        self, serve: Callable[..., int], args: Sequence[tuple[Any, ...]], drain_seconds: float
     ) -> None:
         self._serve = serve
         self._args = args
-        self._count = count
         self._drain_seconds = drain_seconds
         self._processes: set[SpawnProcess] = set()
         self._stopping = asyncio.Event()
@@ -62,15 +61,15 @@ class Crew:
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
         print(greeting, flush=True)
-        await asyncio.gather(*(self._keep() for _ in range(self._count)))
+        await asyncio.gather(*(self._keep(args) for args in self._args))
         return self._code
 
-    async def _keep(self) -> None:
+    async def _keep(self, args: tuple[Any, ...]) -> None:
         """One of the processes, and its successors."""
         loop, failures = asyncio.get_running_loop(), 0
         while not self._stopping.is_set():
             began = loop.time()
-            process = self._start()
+            process = self._start(args)
             self._processes.add(process)
             await _end_of(process)
             self._processes.discard(process)
@@ -87,8 +86,8 @@ class Crew:
                 async with asyncio.timeout(PAUSE_SECONDS * 2 ** (failures - 1)):
                     await self._stopping.wait()
 
-    def _start(self) -> SpawnProcess:
-        process = _spawn.Process(target=_call, args=(self._serve, self._args))
+    def _start(self, args: tuple[Any, ...]) -> SpawnProcess:
+        process = _spawn.Process(target=_call, args=(self._serve, args))
         # Its start unblocks signals that were blocked before.
         resource_tracker.ensure_running()
         # They wait until it can handle them; a terminal's Ctrl-C, which is for us to pass on, for ever.

@@ -25,14 +25,14 @@ from tokentail.api.wire import WireProtocol
 from tokentail.shared import logging, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
-from tokentail.shared.listening import BACKLOG, bound_unsent, listen, url_of
+from tokentail.shared.listening import BACKLOG, bound_unsent, listen, listen_for_each, url_of
 from tokentail.shared.models import ModelList
 from tokentail.shared.planes import data_plane
 from tokentail.shared.settings import Settings
 
-#: After the window: what ended streams have buffered may still go out, and short requests end; one waits at
-#: most two seconds for Redis. Then whoever takes nothing is dropped.
-GOODBYE_SECONDS = 3
+#: After the window: what ended streams have buffered may still go out, and requests that came last end. Then
+#: whoever takes nothing is dropped. With the window it is over before Docker kills.
+GOODBYE_SECONDS = 2
 
 #: What uvicorn then has for what no dropped connection ends, before it cancels it.
 _CANCEL_SECONDS = 1
@@ -55,17 +55,20 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     ModelList.load(settings.models or ModelList.demo_path())
     settings = fitted(settings)
     asyncio.run(_refuse_unusable(settings))
-    listener = listen(host, port)
-    bound_unsent(listener)
+    listeners = listen_for_each(workers, host, port) if workers > 1 else [listen(host, port)]
+    for listener in listeners:
+        bound_unsent(listener)
+    greeting = f"api on {url_of(listeners[0])}"
     if workers > 1:
-        crew = Crew(_serve_as_one_of_many, (settings, listener), workers, settings.api_drain_seconds)
-        return crew.run(f"api on {url_of(listener)}")
+        # We keep them open: who comes to one whose process has died waits for the next one.
+        each = [(settings, listener) for listener in listeners]
+        return Crew(_serve_as_one_of_many, each, settings.api_drain_seconds).run(greeting)
     server = EdgeServer(settings)
     # Before anybody can know that we are here, or a signal that comes now would end us as an error.
     for number in STOP_SIGNALS:
         signal.signal(number, server.handle_exit)
-    print(f"api on {url_of(listener)}", flush=True)
-    return server.serve_on(listener)
+    print(greeting, flush=True)
+    return server.serve_on(listeners[0])
 
 
 def _serve_as_one_of_many(settings: Settings, listener: socket.socket) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 
 from tokentail.shared.errors import ConfigError
 
@@ -16,8 +17,26 @@ BACKLOG = 2048
 UNSENT_BYTES = 128 * 1024
 
 
+def listen_for_each(count: int, host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each of so many processes that serve one address. Raises ConfigError.
+
+    Linux deals connections out to them. From a single one whoever is idle takes them, and that is the same
+    process again and again: streams that come one by one would all be served by one core.
+    """
+    if sys.platform != "linux":
+        return [listen(host, port)] * count
+    listen(host, port).close()  # A socket that shares would also share with another server of ours.
+    first = _listen(host, port, is_shared=True)
+    port = first.getsockname()[1]
+    return [first, *(_listen(host, port, is_shared=True) for _ in range(count - 1))]
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises ConfigError if the address can't be had."""
+    return _listen(host, port, is_shared=False)
+
+
+def _listen(host: str, port: int, *, is_shared: bool) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # Not socket.create_server: it adds to the system's plain reason, and people read that.
@@ -25,6 +44,8 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             # Connections of an earlier run that still linger do not count as taken.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(address)
             listener.listen(BACKLOG)
         except BaseException:
