@@ -136,3 +136,24 @@ async def test_a_log_that_is_held_vouches_for_its_job_only_for_a_while(
         assert late.sent[0]["status"] == 404
         assert await there.ended() == []
         assert tails.get(record.id) is None
+
+
+async def test_an_ending_that_is_held_but_was_lost_is_told_to_nobody_for_long(
+    queue: Queue, logs: Logs, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a log with an ending that is held here, and that Redis has lost together with the end of the job
+    monkeypatch.setattr(follow_module, "VOUCH_SECONDS", 0.0)
+    claim = await running(queue)
+    await written(redis, claim.job_id, claim.fence, attempt(), delta("a"), completed())
+    async with tails_at(redis_url) as tails, OneServer(redis_url) as plane:
+        assert [event["type"] for _, event in await Client(tails, claim.job_id).ended()][-1] == "completed"
+        await redis.xdel(keys.log(claim.job_id), f"{claim.fence}-2")
+        # When a new attempt goes on, and somebody comes who has seen that ending
+        await written(redis, claim.job_id, claim.fence + 1, attempt(2, "lost"))
+        late = EventsEndpoint(claim.job_id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
+        following = asyncio.create_task(late.run())
+        await eventually(lambda: b"lost" in late.body)
+        # Then it is told of the new attempt, and not that all is over
+        assert b"completed" not in late.body
+        late.leave()
+        await following

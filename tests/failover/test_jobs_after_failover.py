@@ -178,9 +178,15 @@ async def test_a_follower_that_saw_what_is_lost_for_good_is_reset(
     await another_leads(shared_sentineled, primary)
     async with store.client(shared_sentineled.url) as client:
         await lapse(client, job_id)
-    # Then the follower that comes back is told to forget, and sees another worker's attempt from its start
+    # Then the follower that comes back, to a process that does not hold what is lost, is told to forget, and
+    # sees another worker's attempt from its start
     await eventually(wire.is_ready)
-    following = asyncio.create_task(wire.follow(job_id, ahead))
+    first_url = installation.url
+    another_api = await asyncio.to_thread(installation.start_api)
+    elsewhere = Wire(installation.url, installation.provider_url)
+    installation.url = first_url
+    await eventually(elsewhere.is_ready)
+    following = asyncio.create_task(elsewhere.follow(job_id, ahead))
     await wire.until_delta_of(job_id, 2)
     await wire.http.post(f"/v1/jobs/{job_id}/cancel")
     seen = await following
@@ -189,6 +195,8 @@ async def test_a_follower_that_saw_what_is_lost_for_good_is_reset(
     job = await wire.ended(job_id)
     assert (job["status"], job["attempt"]) == ("cancelled", 2)
     assert seen.text == job["result"]["content"]
+    await elsewhere.aclose()
+    await asyncio.to_thread(another_api.close)
     installation.workers.remove(owner)
     await asyncio.to_thread(installation.start_worker)
 

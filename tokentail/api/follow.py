@@ -121,6 +121,8 @@ async def _standing(context: Context, job_id: str) -> tuple[bool, Cursor | None]
         if tail is not None:
             context.tails.forget(tail)
         raise
+    if not record.has_ended:
+        context.tails.doubt_ending(job_id)
     if tail is not None:
         tail.heard_at = now
     return record.has_ended, record.cursor

@@ -134,7 +134,8 @@ async def _view(context: Context, record: Record) -> dict[str, Any]:
 
 
 async def _ending(context: Context, job_id: str, seconds: float) -> None:
-    """Wait for the ending to stand in the log, at most so long."""
+    """Wait for a job that has not ended: for the ending to stand in its log, at most so long."""
+    context.tails.doubt_ending(job_id)
     follower = context.tails.follow(job_id, START, Nowhere())
     try:
         follower.start()

@@ -86,6 +86,13 @@ class Tails:
         tail.deliver(tail.end)
         self._held -= tail.shed() + TAIL_BYTES
 
+    def doubt_ending(self, job_id: str) -> None:
+        """A job has not ended by its record: if its log is held with an ending, that is read anew. Mostly it
+        is there, and the record about to be told; but a failover may have lost it."""
+        tail = self._tails.get(job_id)
+        if tail is not None and tail.ended:
+            self.forget(tail)
+
     def forget_left(self) -> None:
         """Read no more, and then forget, what nobody has followed for a while."""
         now = asyncio.get_running_loop().time()
