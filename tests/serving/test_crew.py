@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -69,10 +70,18 @@ async def test_followers_of_one_job_on_both_processes_see_the_whole_log(edge: Ca
         await eventually(lambda stream=stream: stream.ids == said)
 
 
+def ear(pid: int) -> str:
+    """The socket that a process listens on; shared ones have the same name."""
+    (found,) = [c for c in psutil.Process(pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    return str(Path(f"/proc/{pid}/fd/{found.fd}").readlink())
+
+
 async def test_clients_that_come_one_by_one_are_spread_over_both(edge: Callable[..., Edge]) -> None:
     api = edge("--workers", "2")
     job_id = api.submit()
     pids = await both(api)
+    # From a shared socket one process may take them all, or not
+    assert len({ear(pid) for pid in pids}) == 2
     owners = [owner(api, await Stream.open(api.port, job_id)) for _ in range(40)]
     # By chance, which leaves one with a fifth of them once in ten thousand runs
     assert all(owners.count(pid) >= 8 for pid in pids)
@@ -144,6 +153,25 @@ async def test_however_it_is_stopped_streams_end_over_the_window_and_nothing_is_
     assert await asyncio.to_thread(api.running.wait) == 0
     assert "Traceback" not in api.running.said
     await eventually(lambda: not any(map(is_alive, children)))
+
+
+async def test_a_process_that_hears_of_one_signal_twice_takes_its_time(edge: Callable[..., Edge]) -> None:
+    # Given streams, and processes that are stopping
+    api = edge("--workers", "2", TOKENTAIL_API_DRAIN_SECONDS="2")
+    job_id = api.submit()
+    await both(api)
+    streams = [(await Stream.open(api.port, job_id)).read() for _ in range(20)]
+    children = serving(api)
+    api.running.process.terminate()
+    for _ in children:
+        api.running.wait_for('"event": "stopping"')
+    # When what went to their group reaches them, too
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
+    again = asyncio.get_running_loop().time()
+    # Then the last stream still ends with the window
+    await asyncio.gather(*(stream.ended() for stream in streams))
+    assert max(stream.ended_at or 0 for stream in streams) - again > 1
 
 
 async def test_a_second_signal_ends_both_at_once(edge: Callable[..., Edge]) -> None:
