@@ -45,6 +45,8 @@ class Installation:
             "TOKENTAIL_REDIS_URL": self.redis_url,
             "TOKENTAIL_DEMO_URL": f"{self.provider_url}/v1",
             "TOKENTAIL_MODELS": str(self.models),
+            # Nobody has to notice that it stops.
+            "TOKENTAIL_API_DRAIN_SECONDS": "0",
             **self._settings,
         }
 

@@ -41,6 +41,8 @@ class Installation:
             "TOKENTAIL_DEMO_URL": f"{self.provider_url}/v1",
             "TOKENTAIL_MODELS": str(models),
             "TOKENTAIL_LEASE_SECONDS": str(LEASE_SECONDS),
+            # No balancer has to notice that an API stops.
+            "TOKENTAIL_API_DRAIN_SECONDS": "0",
             **settings,
         }
         self._processes = [self.provider]
