@@ -197,6 +197,24 @@ async def test_a_client_that_is_filled_by_the_news_misses_nothing_of_it(follow: 
     await eventually(lambda: said(sink) == frames(log[:3]))
 
 
+async def test_a_turn_that_comes_late_tells_nothing_twice(follow: Follow) -> None:
+    # Given a client that took something again, and got everything before its turn came
+    log = rows()
+    tail = tail_of(*log[:2])
+    follower, sink = follow(tail)
+    sink.fill()
+    sink.drain()
+    follower.go_on()
+    # When more is said before that turn
+    add(tail, log[2])
+    assert said(sink) == frames(log[:3])
+    # Then it is told once
+    turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+    await turn.wait()
+    assert said(sink) == frames(log[:3])
+
+
 async def test_a_follower_that_is_full_when_the_log_ends_is_told_the_ending(follow: Follow) -> None:
     log = rows()
     tail = tail_of(*log[:3])

@@ -121,6 +121,8 @@ class Follower:
             self._known.set_result(None)
         if not self._started or self.over.done() or self.wire.is_full or self._replaying is not None:
             return
+        if self in self.tail.live:
+            return  # It got there before its turn came, and is written to by the tail.
         if self._next is None:
             self._begin()
         if self._next is not None:
