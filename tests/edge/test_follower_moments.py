@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -271,6 +272,33 @@ async def test_who_goes_while_it_reads_again_leaves_no_reading_behind(new: New, 
     sink.lose()
     await eventually(lambda: asyncio.all_tasks() <= before)
     assert said(sink) == frames(*ROWS[:2])
+
+
+async def test_who_goes_as_a_page_comes_is_not_given_it(
+    new: New, let_go: Tail, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, asked = logs.page, asyncio.Event()
+
+    async def comes_all_the_same(*place: Any) -> Any:
+        # What `asyncio.wait_for` of Python 3.11 does with what is done as it is cancelled.
+        if not asked.is_set():
+            asked.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return await page(*place)
+
+    monkeypatch.setattr(logs, "page", comes_all_the_same)
+    follower, sink = new(let_go)
+    follower.start()
+    await asked.wait()
+    reading = follower._replaying
+    assert reading is not None
+    # When the client goes in that moment
+    sink.lose()
+    # Then nothing is written to what is closed, and nothing more is read
+    async with asyncio.timeout(20):
+        await reading
+    assert said(sink) == b""
 
 
 async def test_who_reads_again_while_redis_is_away_goes_on_when_it_is_back(

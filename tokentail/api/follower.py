@@ -172,6 +172,8 @@ class Follower:
         try:
             async with aclosing(replay(self._logs, self.tail, number)) as pieces:
                 async for piece, behind in pieces:
+                    if self.over.done():
+                        return  # Python 3.11's `asyncio.wait_for` swallows a cancellation now and then.
                     self._next = behind
                     self._write(piece)
                     while self.wire.is_full:
