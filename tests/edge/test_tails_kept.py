@@ -14,6 +14,7 @@ from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
+from tokentail.shared.events import encode
 from tokentail.shared.job import new_id
 
 FENCE = 1_763_881_234_567
@@ -62,6 +63,40 @@ async def test_a_log_lingers_from_when_its_last_follower_left_not_from_when_it_b
     # And not for ever
     tail.left_at -= LONG_AGO
     tails.forget_left()
+    assert tails.all() == []
+
+
+async def test_a_log_that_was_followed_for_long_is_kept_for_those_who_come_after_its_ending(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given a log that somebody has followed for long
+    client = Client(tails, await a_log(redis))
+    await client.saw(2)
+    (tail,) = tails.all()
+    tail.left_at -= LONG_AGO
+    # When it ends
+    await redis.xadd(tail.key, {"e": encode(completed())}, id=f"{FENCE}-2")
+    await client.ended()
+    # Then it is there for a while after that
+    tails.forget_left()
+    assert tails.all() == [tail]
+
+
+async def test_a_log_that_has_ended_is_read_anew_after_a_while_however_many_come(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given a log with its ending, which was read long ago
+    job_id = await a_log(redis, completed())
+    await Client(tails, job_id).ended()
+    (tail,) = tails.all()
+    tails.forget_left()
+    assert tails.all() == [tail]
+    tail.left_at -= LONG_AGO
+    # When it has expired, and somebody was there a moment ago
+    await redis.delete(tail.key)
+    await Client(tails, job_id).ended()
+    tails.forget_left()
+    # Then nobody is served from memory any more
     assert tails.all() == []
 
 

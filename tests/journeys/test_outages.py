@@ -156,6 +156,8 @@ async def test_a_log_that_lost_its_ending_for_good_is_said_to_be_gone(install, c
     full = await wire.follow(job_id)
     async with Redis.from_url(installation.redis.url) as redis:
         await redis.xdel(keys.log(job_id), *[str(event_id) for event_id in full.ids[20:]])
+    await asyncio.to_thread(installation.start_api)
+    wire = client_of(installation)
     # When somebody follows it; Then it does not wait for an ending that won't come
     answer = await wire.http.get(f"/v1/jobs/{job_id}/events")
     assert (answer.status_code, answer.json()["code"]) == (410, "log_expired")

@@ -200,6 +200,7 @@ class Reader:
             if len(entries) == count:
                 longer.add(tail)
             if tail.is_over:
+                tail.left_at = now
                 del self._tails[key]
         for tail, asking in asked:
             if tail not in longer:

@@ -66,7 +66,7 @@ class Tail:
         self.heard_at = now
         #: When (loop time) the live followers were last told something.
         self.told_at = now
-        #: When (loop time) its last follower left; meaningless while there are any.
+        #: When (loop time) its last follower left, or its ending was read if that was before.
         self.left_at = now
 
     @property

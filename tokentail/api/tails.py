@@ -18,7 +18,8 @@ from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.log import Logs
 
 #: How long a log is kept after its last follower has left: all of them may be back in a moment (a balancer
-#: that restarts, a network that comes back), and are served from memory then.
+#: that restarts, a network that comes back), and are served from memory then. One that has ended is kept for
+#: as long after its ending was read, however many came since: it may have expired in Redis.
 LINGER_SECONDS = 30.0
 
 #: How long it is still read meanwhile, so that those who come back cost Redis nothing. Not for as long as it
@@ -70,7 +71,8 @@ class Tails:
         follower.wire.listener = None  # The connection may serve other requests.
         tail = follower.tail
         tail.followers.discard(follower)
-        tail.left_at = asyncio.get_running_loop().time()
+        if not tail.ended:
+            tail.left_at = asyncio.get_running_loop().time()
 
     def all(self) -> list[Tail]:
         """Every log that is held."""
