@@ -15,10 +15,15 @@ class Sink:
         self.is_full = False
         self.is_lost = False
         self.aborted = 0
+        #: Of more, how many bytes the client has acknowledged; None while it has taken everything.
+        self.acknowledged: int | None = None
         self.writes: list[bytes] = []
 
     def writer(self) -> Callable[[bytes], None]:
         return self.writes.append
+
+    def taken(self) -> int | None:
+        return self.acknowledged
 
     def abort(self) -> None:
         self.aborted += 1

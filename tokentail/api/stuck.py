@@ -8,23 +8,14 @@ less at a time than the system has for them.
 
 from __future__ import annotations
 
-import socket
-import struct
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 from tokentail.api.follower import Follower
 
 #: Every follower is looked at so often within its deadline: that is how exact the deadline is. A look takes
 #: five microseconds.
 LOOKS = 4
-
-#: Where Linux's `struct tcp_info` says how much is under way, how much waits for that, and how much was
-#: acknowledged since the connection began.
-_INFO_BYTES = 192
-_UNACKED, _ACKED, _NOTSENT = 24, 120, 144
 
 
 class Stuck:
@@ -43,7 +34,7 @@ class Stuck:
         """Those of the next slice that took nothing for `send_seconds` while there was something to take."""
         found = []
         for follower in self._next_slice(followers):
-            taken = None if follower.over.done() else taken_by(follower.wire)
+            taken = None if follower.over.done() else follower.wire.taken()
             if taken is None:
                 continue
             known = self._before.get(follower)
@@ -62,19 +53,3 @@ class Stuck:
             self._round = iter(everybody)
             some = list(islice(self._round, self._slice))
         return some
-
-
-def taken_by(wire: Any) -> int | None:
-    """How many bytes a client has acknowledged; None if there is nothing that it has not, or if the system
-    does not tell."""
-    transport = getattr(wire, "transport", None)
-    if transport is None or sys.platform != "linux":
-        return None
-    try:
-        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
-    except OSError:
-        return None  # It has just been closed.
-    if len(info) < _NOTSENT + 4:
-        return None
-    (unacked,), (notsent,) = struct.unpack_from("I", info, _UNACKED), struct.unpack_from("I", info, _NOTSENT)
-    return struct.unpack_from("Q", info, _ACKED)[0] if unacked or notsent else None

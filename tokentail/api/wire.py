@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from tokentail.api.acknowledged import acknowledged
+
 #: Under this name an app finds the wire of a request among the scope's extensions.
 EXTENSION = "tokentail.wire"
 
@@ -39,6 +41,10 @@ class Wire(Protocol):
     def writer(self) -> Callable[[bytes], None]:
         """What writes: as little as possible stands between it and the socket."""
 
+    def taken(self) -> int | None:
+        """How many bytes the client has acknowledged; None if there is nothing that it has not, or if nobody
+        can tell."""
+
     def abort(self) -> None:
         """Drop the connection at once. Closing would first wait for a dead peer to take what is buffered."""
 
@@ -53,6 +59,10 @@ class Nowhere:
     def writer(self) -> Callable[[bytes], None]:
         """Writes nothing."""
         return lambda _: None
+
+    def taken(self) -> int | None:
+        """There is nothing to take."""
+        return None
 
     def abort(self) -> None:
         """Nothing to drop."""
@@ -97,6 +107,10 @@ class WireProtocol(HttpToolsProtocol):
     def writer(self) -> Callable[[bytes], None]:
         """The transport's own `write`."""
         return self.transport.write
+
+    def taken(self) -> int | None:
+        """What the system knows of it."""
+        return acknowledged(self.transport.get_extra_info("socket"))
 
     def abort(self) -> None:
         """Drop the connection at once."""
