@@ -1,4 +1,4 @@
-"""Ending tasks for sure."""
+"""Ending tasks for sure, and waiting for a while."""
 
 from __future__ import annotations
 
@@ -68,3 +68,21 @@ async def test_tasks_have_ended_also_when_whoever_ends_them_is_cancelled_meanwhi
     await asyncio.wait([ending])
     assert ending.cancelled()
     assert task.cancelled()
+
+
+async def test_an_event_is_waited_for_no_longer_than_one_wants() -> None:
+    event = asyncio.Event()
+    assert not await tasks.happens(event, within_seconds=0.01)
+    # And what happens meanwhile, or has happened before, is known at once
+    asyncio.get_running_loop().call_soon(event.set)
+    async with asyncio.timeout(20):
+        assert await tasks.happens(event, within_seconds=3600)
+        assert await tasks.happens(event, within_seconds=3600)
+
+
+async def test_who_waits_for_an_event_can_be_cancelled() -> None:
+    waiting = asyncio.create_task(tasks.happens(asyncio.Event(), within_seconds=3600))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting], timeout=20)
+    assert waiting.cancelled()

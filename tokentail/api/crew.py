@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,6 +13,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import structlog
+
+from tokentail.shared import tasks
 
 #: What makes us stop; the second time at once.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -82,9 +83,7 @@ class Crew:
                 self._stop(signal.SIGTERM)
                 return
             logger.error("a process ended, starting another", pid=process.pid, exitcode=process.exitcode)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PAUSE_SECONDS * 2 ** (failures - 1)):
-                    await self._stopping.wait()
+            await tasks.happens(self._stopping, PAUSE_SECONDS * 2 ** (failures - 1))
 
     def _start(self, args: tuple[Any, ...]) -> SpawnProcess:
         process = _spawn.Process(target=_call, args=(self._serve, args))

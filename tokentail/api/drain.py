@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
 
 from tokentail.api.follower import Follower
 from tokentail.api.tails import Tails
+from tokentail.shared import tasks
 
 #: Between two handfuls. Those that go together come back together, somewhere else: of five thousand over
 #: five seconds, a hundred.
@@ -41,9 +41,7 @@ class Drain:
             # By chance, so that one job's do not all come back to one place at one moment.
             for follower in random.sample(followers, surplus(len(followers), most, left / self._seconds)):
                 follower.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, STEP_SECONDS)):
-                    await self._hurried.wait()
+            await tasks.happens(self._hurried, min(left, STEP_SECONDS))
 
     def end_all(self) -> None:
         """End whatever is still there, or there again."""

@@ -1,4 +1,4 @@
-"""Tasks that run beside the work, and their end."""
+"""Tasks that run beside the work, their end, and what they wait for."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
             task.exception()  # Or it would be reported as never looked at.
     if cancelled is not None:
         raise cancelled
+
+
+async def happens(event: asyncio.Event, within_seconds: float) -> bool:
+    """Wait for an event for so long at most; whether it has happened."""
+    try:
+        async with asyncio.timeout(within_seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

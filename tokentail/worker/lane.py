@@ -15,6 +15,7 @@ from redis.asyncio import Connection
 from redis.exceptions import OutOfMemoryError
 
 from tokentail.shared import redis as store
+from tokentail.shared import tasks
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.exchange import Command, exchange
@@ -96,11 +97,7 @@ class Lane:
 
     async def _pace(self, seconds: float) -> None:
         if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._hurry.wait()
-            except TimeoutError:
-                pass
+            await tasks.happens(self._hurry, seconds)
 
     async def _flush(self) -> None:
         """Store what is pending, up to BATCH entries. Raises StoreUnavailable; nothing is forgotten then."""

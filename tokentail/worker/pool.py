@@ -121,14 +121,11 @@ class Pool(Worker):
         self._helpers.append(task)
         return task
 
-    async def _leave(self) -> None:
+    async def close(self) -> None:
+        """Leave. arq's own would also delete its health key, and fail if Redis is away."""
         await tasks.end(*self._helpers)
         with contextlib.suppress(StoreUnavailable):  # The list forgets those that do not renew.
             await self._queue.leave(self.id)
-
-    async def close(self) -> None:
-        """Leave. arq's own would also delete its health key, and fail if Redis is away."""
-        await self._leave()
         await self.pool.aclose(close_connection_pool=True)
 
     def handle_sig(self, signum: Signals) -> None:
@@ -186,18 +183,14 @@ class Pool(Worker):
                 await asyncio.sleep(ASK_AGAIN_SECONDS)
                 return
         # Full: what ripens is for others.
-        await self._wait(min(wait, LOOK_SECONDS) if free and wait is not None else LOOK_SECONDS)
+        seconds = min(wait, LOOK_SECONDS) if free and wait is not None else LOOK_SECONDS
+        await tasks.happens(self._wake, seconds)
 
     async def _claim(self, slots: int) -> float | None:
         """Begin as many attempts. Returns after how many seconds another claim may bring more."""
         async with self._claiming:
             asked_at, self._unanswered = time.monotonic(), True
-            claims = await self._queue.claim(
-                self.id,
-                slots,
-                running=len(self.tasks),
-                ticket=self._ticket,
-            )
+            claims = await self._queue.claim(self.id, slots, running=len(self.tasks), ticket=self._ticket)
             self._ticket, self._unanswered = new_ticket(), False
             for claim in claims.jobs:
                 self._start(claim, asked_at)
@@ -232,13 +225,6 @@ class Pool(Worker):
         task.add_done_callback(lambda _: self._make_room())
         # By fence too: a job that this worker lost may come back to it before the old attempt has gone.
         self.tasks[f"{claim.job_id} {claim.fence}"] = task
-
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
     # Running
 
