@@ -116,7 +116,7 @@ async def test_the_process_tells_its_followers_and_how_late_its_own_loop_is(edge
     one, two = (await enqueued(queue)).id, (await enqueued(queue)).id
     clients = [Client(tails, one), Client(tails, one), Client(tails, two)]
     # And a loop that was busy
-    edge.app.state.edge.lag.take(1.5, 100.0)
+    edge.app.state.counts.lag.take(1.5, 100.0)
     # Then this process says so of itself
     series = await edge.series()
     assert series["tokentail_api_followers", PID] == 3
@@ -128,7 +128,7 @@ async def test_the_process_tells_its_followers_and_how_late_its_own_loop_is(edge
 
 
 async def test_the_loop_of_the_process_is_measured_as_it_runs(edge: Edge) -> None:
-    await eventually(lambda: edge.app.state.edge.lag.samples > 0)
+    await eventually(lambda: edge.app.state.counts.lag.samples > 0)
 
 
 async def test_refused_submissions_are_counted_by_code(edge: Edge) -> None:

@@ -26,6 +26,7 @@ from tokentail.api.headroom import Headroom
 from tokentail.api.overdue import Overdue
 from tokentail.api.problems import Problem
 from tokentail.api.servers import Servers
+from tokentail.api.submission import SUBMIT
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
 from tokentail.api.watch import Watch
@@ -45,9 +46,6 @@ REDIS_CONNECTIONS = 4
 
 #: A client's request waits this long for Redis before it is told to come back.
 REDIS_SECONDS = 2.0
-
-#: Where jobs are submitted.
-SUBMIT = ("POST", "/v1/jobs")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -146,7 +144,7 @@ class Edge:
             return follow(path["job_id"], context, scope, receive, send)
         if context.draining and (scope["method"], scope["path"]) == SUBMIT:
             problem = limits.stopping()
-            self._app.state.edge.refused[problem.body["code"]] += 1
+            self._app.state.counts.refused[problem.body["code"]] += 1
             return problems.response(problem)(scope, receive, send)
         return self._app(scope, receive, send)
 

@@ -26,7 +26,6 @@ from tokentail.shared.settings import Settings
 #: Owner of all jobs while there are no keys.
 TENANT = "default"
 
-
 #: A warning for as much time of refusals.
 REFUSALS_SECONDS = 10.0
 

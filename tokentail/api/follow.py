@@ -18,6 +18,9 @@ from tokentail.api.wire import wire_of
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.errors import JobNotFound, StoreUnavailable, TokentailError
 
+#: The paths that are served here.
+FOLLOWED = re.compile(r"/v1/jobs/(?P<job_id>[^/]+)/events")
+
 #: Where a client may say from where it goes on, the first that is there counts: a browser sends the
 #: header of its newest event but keeps the query of its first connection.
 AFTER_PARAMETERS = ("after", "last_event_id", "lastEventId")
@@ -26,15 +29,11 @@ AFTER_PARAMETERS = ("after", "last_event_id", "lastEventId")
 #: request waits for Redis.
 LOAD_SECONDS = 2.0
 
-_HEADERS = {name.decode(): value.decode() for name, value in sse.HEADERS}
-
 #: For how long after a log's last sign of life its job is known to exist without asking: clients that come
 #: back in a storm cost one look at the record in this time, and a deleted job is served no longer than this.
 VOUCH_SECONDS = 1.0
 
-
-#: The paths that are served here.
-FOLLOWED = re.compile(r"/v1/jobs/(?P<job_id>[^/]+)/events")
+_HEADERS = {name.decode(): value.decode() for name, value in sse.HEADERS}
 
 
 async def follow(job_id: str, context: Context, scope: Scope, receive: Receive, send: Send) -> None:

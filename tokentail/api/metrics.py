@@ -27,6 +27,7 @@ from starlette.responses import Response
 from tokentail.api.context import Context, context_of
 from tokentail.api.problems import Problem
 from tokentail.api.servers import CONTROL, Answer, ping
+from tokentail.api.submission import SUBMIT
 from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
@@ -40,7 +41,7 @@ _WORKERS = 1000
 
 
 @dataclass
-class Edge:
+class Counts:
     """What this process counts for itself, from its start."""
 
     lag: LoopLag = field(default_factory=LoopLag)
@@ -61,8 +62,8 @@ class Installation:
 
 @asynccontextmanager
 async def _measured(app: FastAPI) -> AsyncIterator[None]:
-    app.state.edge = Edge()
-    measuring = asyncio.create_task(app.state.edge.lag.run())
+    app.state.counts = Counts()
+    measuring = asyncio.create_task(app.state.counts.lag.run())
     try:
         yield
     finally:
@@ -75,14 +76,14 @@ router = APIRouter(tags=["health"], lifespan=_measured)
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """The metrics in Prometheus's text format; also, with what is known then, while Redis is away."""
-    context, edge = context_of(request), request.app.state.edge
+    context, counts = context_of(request), request.app.state.counts
     began = time.monotonic()
     installation, answers = await asyncio.gather(
         _look(context), context.servers.ask(ping, timeout_seconds=REDIS_SECONDS)
     )
     seconds = time.monotonic() - began
     families = _Families(
-        [_up(installation, answers), *_of_redis(installation, seconds), *_of_process(context, edge)]
+        [_up(installation, answers), *_of_redis(installation, seconds), *_of_process(context, counts)]
     )
     registry = CollectorRegistry()
     registry.register(families)
@@ -91,8 +92,8 @@ async def metrics(request: Request) -> Response:
 
 def count_refusal(request: Request, problem: Problem) -> None:
     """Count a refusal if it is one of a submission."""
-    if request.method == "POST" and request.url.path == "/v1/jobs":
-        request.app.state.edge.refused[problem.body["code"]] += 1
+    if (request.method, request.url.path) == SUBMIT:
+        request.app.state.counts.refused[problem.body["code"]] += 1
 
 
 async def _look(context: Context) -> Installation | None:
@@ -154,7 +155,7 @@ def _of_redis(installation: Installation | None, seconds: float) -> Iterator[Met
     yield lags
 
 
-def _of_process(context: Context, edge: Edge) -> Iterator[Metric]:
+def _of_process(context: Context, counts: Counts) -> Iterator[Metric]:
     pid = str(os.getpid())
 
     def gauge(name: str, help_text: str, value: float) -> Metric:
@@ -172,11 +173,11 @@ def _of_process(context: Context, edge: Edge) -> Iterator[Metric]:
         family.add_metric([pid], resident)
         yield family
     tails = context.tails.all()
-    yield gauge("loop_lag_seconds", "How late its event loop was at worst lately", edge.lag.seconds)
+    yield gauge("loop_lag_seconds", "How late its event loop was at worst lately", counts.lag.seconds)
     yield gauge("followers", "Followers it serves", sum(len(tail.followers) for tail in tails))
-    yield gauge("watched_logs", "Logs it watches for them", len(tails))
+    yield gauge("watched_logs", "Logs it holds for them, and for those that left a moment ago", len(tails))
     yield gauge("streams", "Streams that are open, of at most TOKENTAIL_MAX_STREAMS", context.streams.open)
-    yield _refused("submissions", "Submissions", pid, edge.refused)
+    yield _refused("submissions", "Submissions", pid, counts.refused)
     yield _refused("streams", "Streams", pid, context.streams.refused)
 
 

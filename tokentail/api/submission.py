@@ -13,6 +13,9 @@ from tokentail.api.problems import Problem
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.models import ModelList
 
+#: Where jobs are submitted: method and path.
+SUBMIT = ("POST", "/v1/jobs")
+
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 #: Faults listed in one answer: a body of thousands of bad messages must not become a larger answer.
