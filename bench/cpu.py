@@ -16,12 +16,9 @@ from statistics import median
 from bench import scenarios
 from bench.effort import Effort
 from bench.jobs import Jobs
-from bench.processes import Process
+from bench.processes import SETTLE_SECONDS, Process
 from bench.report import Aim, Row
 from bench.stack import Stack
-
-#: After the last token: what a process still does for those generations belongs to them.
-_SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ async def _compare(stack: Stack, jobs: Jobs, load: _Load, rounds: int) -> tuple[
 async def _per_token(process: Process, load: _Load, run: Callable[[], Awaitable[None]]) -> float:
     before = process.cpu_seconds()
     await run()
-    await asyncio.sleep(_SETTLE_SECONDS)
+    await asyncio.sleep(SETTLE_SECONDS)
     return (process.cpu_seconds() - before) / load.tokens * 1e6
 
 

@@ -14,15 +14,13 @@ from statistics import median
 
 from bench import proxy, scenarios
 from bench.effort import Effort
-from bench.processes import Process
+from bench.processes import SETTLE_SECONDS, Process
 from bench.report import Aim, Found, Row
 from bench.scenarios import MESSAGES
 from bench.stack import Stack
 from bench.wire import Connection
 
 _PLAIN = "plain FastAPI and litellm"
-#: After the last token: what a process still does for those generations belongs to them.
-_SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def _per_token(side: _Side, effort: Effort) -> float:
     with ThreadPoolExecutor(effort.paced_streams) as clients:
         asked = [clients.submit(_count, side, scenarios.paced(effort)) for _ in range(effort.paced_streams)]
         counts = [client.result() for client in asked]
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(SETTLE_SECONDS)
     spent = side.cpu_seconds() - before
     if set(counts) != {effort.paced_tokens}:
         raise RuntimeError(f"{side.name}: {sorted(set(counts))} tokens instead of {effort.paced_tokens}.")

@@ -12,6 +12,8 @@ from tokentail.stack.leash import leashed
 
 #: Importing litellm takes seconds of CPU, and several processes do it at once.
 PATIENCE_SECONDS = 120.0
+#: After the last token: what a process still does for those generations belongs to them.
+SETTLE_SECONDS = 0.3
 #: The demo provider's last token may be a while away when it is told to stop.
 _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.005

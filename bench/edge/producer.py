@@ -1,21 +1,19 @@
 """The producer: writes logs as a worker does, without a model, at a steady pace.
 
 Jobs come through the queue, are claimed and written with the worker's own appender, so Redis sees what it
-sees of one worker with as many jobs. Each delta holds the time at which it was handed to the appender. Takes
-commands as lines of JSON on standard input (`feed.py` gives them) and answers in lines.
+sees of one worker with as many jobs. Each delta holds the time at which it was handed to the appender.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Sequence
 
-import orjson
 import uvloop
 
+from bench.edge.obey import obey
 from bench.edge.pace import keep_pace
 from bench.scenarios import MESSAGES
 from tokentail.api.context import TENANT
@@ -103,10 +101,7 @@ async def _serve() -> None:
     producer = Producer(Queue(store.client(settings.redis_url), settings), appender)
     sending = asyncio.create_task(appender.run())
     print("producer ready", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command = orjson.loads(line)
-        said = await getattr(producer, command.pop("do"))(**command)
-        print(f"did {orjson.dumps(said).decode()}", flush=True)
+    await obey(producer)
     sending.cancel()
 
 

@@ -1,4 +1,4 @@
-"""What feeds nchan: posts the same events over one persistent connection. Takes the feed's commands."""
+"""What feeds nchan: posts the same events over one persistent connection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
-import orjson
 import uvloop
 
+from bench.edge.obey import obey
 from bench.edge.pace import keep_pace
 
 #: How every answer to a publisher begins: nchan says 201 or 202, by whether anybody listens.
@@ -71,10 +71,7 @@ class Publisher(asyncio.Protocol):
 async def _serve(port: int) -> None:
     _, publisher = await asyncio.get_running_loop().create_connection(Publisher, "127.0.0.1", port)
     print("publisher ready", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command = orjson.loads(line)
-        said: Any = await getattr(publisher, command.pop("do"))(**command)
-        print(f"did {orjson.dumps(said).decode()}", flush=True)
+    await obey(publisher)
 
 
 if __name__ == "__main__":

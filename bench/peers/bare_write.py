@@ -1,19 +1,18 @@
 """The floor: ready bytes written to every socket by uvloop, with nothing behind it.
 
 No HTTP but a fixed head, no Redis, no cursor: what a Python process can't do without. It is server and feed
-in one, so it takes the feed's commands on standard input.
+in one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import cast
 
-import orjson
 import uvloop
 
+from bench.edge.obey import obey
 from bench.edge.pace import keep_pace
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -42,18 +41,25 @@ def _write(first: int, end: int) -> None:
             follower.transport.write(chunk)
 
 
+class _Feed:
+    """There is one log, without a past and without an end."""
+
+    async def open(self, jobs: int) -> list[str]:
+        return ["all"]
+
+    async def run(self, rate: float, seconds: float) -> int:
+        count = round(rate * seconds)
+        await keep_pace(count, rate, _write)
+        return count
+
+    async def end(self) -> None:
+        pass
+
+
 async def _serve() -> None:
     server = await asyncio.get_running_loop().create_server(_Follower, "127.0.0.1", 0, backlog=2048)
     print(f"bare write on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        command = orjson.loads(line)
-        said = None
-        if command["do"] == "open":
-            said = ["all"]
-        if command["do"] == "run":
-            said = round(command["rate"] * command["seconds"])
-            await keep_pace(said, command["rate"], _write)
-        print(f"did {orjson.dumps(said).decode()}", flush=True)
+    await obey(_Feed())
 
 
 if __name__ == "__main__":
