@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -172,6 +173,18 @@ async def test_a_process_that_hears_of_one_signal_twice_takes_its_time(edge: Cal
     # Then the last stream still ends with the window
     await asyncio.gather(*(stream.ended() for stream in streams))
     assert max(stream.ended_at or 0 for stream in streams) - again > 1
+
+
+async def test_each_line_says_which_process_it_is_from(edge: Callable[..., Edge]) -> None:
+    # Given two processes that serve
+    api = edge("--workers", "2", TOKENTAIL_API_DRAIN_SECONDS="0")
+    pids = set(await one_on_each(api, api.submit()))
+    # When both have something to say
+    api.running.process.terminate()
+    assert await asyncio.to_thread(api.running.wait) == 0
+    # Then their lines can be told from each other
+    stopping = [json.loads(line) for line in api.running.lines if '"stopping"' in line]
+    assert {line["pid"] for line in stopping} == pids
 
 
 async def test_a_second_signal_ends_both_at_once(edge: Callable[..., Edge]) -> None:

@@ -75,6 +75,7 @@ def _serve_as_one_of_many(settings: Settings, listener: socket.socket) -> int:
     """What each process of a crew does. Its signals come from the crew's head, who knows which is the
     second one: one that goes to a whole group also comes here by itself. SIGINT stays blocked."""
     logging.configure(settings, {})
+    structlog.contextvars.bind_contextvars(pid=os.getpid())  # Their lines stand among each other's.
     server = EdgeServer(settings)
     signal.signal(signal.SIGTERM, server.handle_stop)
     signal.signal(HURRY_SIGNAL, server.handle_hurry)

@@ -30,7 +30,9 @@ def configure(settings: Settings, environ: Mapping[str, str]) -> None:
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # In one write for each line, which `print` makes two of where nothing gathers them: several processes
+        # write to one place, and lines would run together.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     if unknown := unknown_variables(environ):
