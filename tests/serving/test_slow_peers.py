@@ -6,8 +6,13 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from given import eventually
+from given import RESULT, completed, eventually, running
 from streams import Edge, Stream
+
+from tokentail.shared import redis as store
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.queue import Queue
+from tokentail.shared.settings import Settings
 
 #: A loopback sends in pieces of 64 KB, which no small buffer has room for.
 ETHERNET_SEGMENT = 1448
@@ -61,3 +66,22 @@ async def test_a_client_that_reads_steadily_but_slowly_is_not_cut_off(edge: Call
             await asyncio.sleep(0.1)  # What a slow client does.
         # Then it gets to the end all the same
         assert api.metric("tokentail_api_streams") == 1
+
+
+async def test_a_client_that_goes_before_its_answer_has_begun_takes_nobody_with_it(
+    edge: Callable[..., Edge], redis_url: str
+) -> None:
+    # Given a job that has ended, in an API that can't reach the logs
+    async with store.client(redis_url) as redis:
+        queue = Queue(redis, Settings(redis_url=redis_url))
+        claim = await running(queue)
+        await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
+    api = edge(TOKENTAIL_LOG_REDIS_URL="redis://127.0.0.1:1/0")
+    # When a client asks for its events, and goes while it is tried
+    with socket.create_connection(("127.0.0.1", api.port)) as hasty:
+        hasty.sendall(f"GET /v1/jobs/{claim.job_id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await eventually(lambda: api.metric("tokentail_api_followers") == 1)
+    await eventually(lambda: api.metric("tokentail_api_followers") == 0)
+    # Then the API serves on
+    assert api.process.is_running()
+    assert "broke down" not in api.running.said

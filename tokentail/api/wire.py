@@ -110,6 +110,8 @@ class WireProtocol(HttpToolsProtocol):
 
     def taken(self) -> int | None:
         """What the system knows of it."""
+        if self.is_lost:
+            return None  # What stands for its socket is none any more, and says so in ways of its own.
         return acknowledged(self.transport.get_extra_info("socket"))
 
     def abort(self) -> None:
