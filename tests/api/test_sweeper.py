@@ -86,6 +86,23 @@ async def test_a_client_that_takes_nothing_is_cut_off(redis_url: str, queue: Que
         await fine.gone()
 
 
+async def test_a_client_that_takes_nothing_is_cut_off_also_when_its_log_is_no_more(
+    redis_url: str, queue: Queue, logs: Logs
+) -> None:
+    # Given a client that takes nothing of a log
+    record = await enqueued(queue)
+    async with sweeping(redis_url, queue, logs, send_seconds=0.5) as tails:
+        stuck = Client(tails, record.id)
+        stuck.sink.fill()
+        # When the job is deleted before its time is over
+        tails.forget(stuck.follower.tail)
+        assert tails.followed() == [stuck.follower.tail]
+        # Then it is cut off all the same, and nothing of it is kept
+        await eventually(lambda: stuck.sink.aborted)
+        await stuck.gone()
+        assert tails.followed() == []
+
+
 async def test_a_client_that_takes_something_now_and_then_is_not_cut_off(
     redis_url: str, queue: Queue, logs: Logs
 ) -> None:

@@ -49,7 +49,7 @@ class Drain:
             follower.close()
 
     def _followers(self) -> list[Follower]:
-        return [follower for tail in self._tails.all() for follower in tail.followers]
+        return [follower for tail in self._tails.followed() for follower in tail.followers]
 
 
 def surplus(now: int, most: int, share_left: float) -> int:

@@ -172,10 +172,11 @@ def _of_process(context: Context, counts: Counts) -> Iterator[Metric]:
         )
         family.add_metric([pid], resident)
         yield family
-    tails = context.tails.all()
+    tails = context.tails
     yield gauge("loop_lag_seconds", "How late its event loop was at worst lately", counts.lag.seconds)
-    yield gauge("followers", "Followers it serves", sum(len(tail.followers) for tail in tails))
-    yield gauge("watched_logs", "Logs it holds for them, and for those that left a moment ago", len(tails))
+    yield gauge("followers", "Followers it serves", sum(len(tail.followers) for tail in tails.followed()))
+    held = len(tails.all())
+    yield gauge("watched_logs", "Logs it holds for them, and for those that left a moment ago", held)
     yield gauge("streams", "Streams that are open, of at most TOKENTAIL_MAX_STREAMS", context.streams.open)
     yield _refused("submissions", "Submissions", pid, counts.refused)
     yield _refused("streams", "Streams", pid, context.streams.refused)

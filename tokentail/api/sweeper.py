@@ -41,13 +41,12 @@ class Sweeper:
             await asyncio.sleep(SWEEP_SECONDS)
             now = asyncio.get_running_loop().time()
             self._tails.forget_left()
-            tails = self._tails.all()
+            tails = self._tails.followed()
             for tail in tails:
                 self._look_at(tail, now)
             for follower in self._stuck.look((one for tail in tails for one in tail.followers), now):
                 follower.wire.abort()
-            followed = [tail for tail in tails if tail.followers and not tail.is_over]
-            silent = [tail for tail in followed if now - tail.heard_at > CHECK_SECONDS]
+            silent = [tail for tail in tails if not tail.is_over and now - tail.heard_at > CHECK_SECONDS]
             try:
                 for tail in silent:
                     tail.heard_at = now

@@ -41,6 +41,8 @@ class Tails:
         self._readers = [Reader(plane, self._took) for _ in range(plane.partitions)]
         #: By job, the one that was followed longest ago first.
         self._tails: dict[str, Tail] = {}
+        #: Those held no longer whose followers still have to take what they were told, or to read the rest.
+        self._left_over: set[Tail] = set()
 
     def get(self, job_id: str) -> Tail | None:
         """What is known of a log here."""
@@ -71,12 +73,18 @@ class Tails:
         follower.wire.listener = None  # The connection may serve other requests.
         tail = follower.tail
         tail.followers.discard(follower)
+        if not tail.followers:
+            self._left_over.discard(tail)
         if not tail.ended:
             tail.left_at = asyncio.get_running_loop().time()
 
     def all(self) -> list[Tail]:
         """Every log that is held."""
         return list(self._tails.values())
+
+    def followed(self) -> list[Tail]:
+        """Every log that somebody follows, also those that are held no longer."""
+        return [tail for tail in (*self._tails.values(), *self._left_over) if tail.followers]
 
     def forget(self, tail: Tail) -> None:
         """Hold a log no longer. Whoever still follows it is told that it is gone."""
@@ -87,6 +95,8 @@ class Tails:
         self._reader_of(tail.job_id).unwatch(tail)
         tail.deliver(tail.end)
         self._held -= tail.shed() + TAIL_BYTES
+        if tail.followers:
+            self._left_over.add(tail)
 
     def doubt_ending(self, job_id: str) -> None:
         """A job has not ended by its record: if its log is held with an ending, that is read anew. Mostly it
