@@ -74,6 +74,29 @@ async def test_one_too_many_is_refused_with_a_reason_and_when_to_come_back(
     second.close()
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        # As Chromium asks, on HTTPS or localhost; and on a page that came by plain HTTP from another machine
+        ("Accept: text/event-stream\r\nUser-Agent: Mozilla/5.0\r\nSec-Fetch-Mode: cors\r\n", 200),
+        ("Accept: text/event-stream\r\nUser-Agent: Mozilla/5.0\r\n", 200),
+        # As programs do, and as a person looks at it from such a page
+        ("Accept: text/event-stream\r\nUser-Agent: python-httpx/0.28\r\n", 429),
+        ("Accept: */*\r\nUser-Agent: curl/8.0\r\n", 429),
+        ("Accept: text/html\r\nUser-Agent: Mozilla/5.0\r\n", 429),
+    ],
+)
+async def test_a_browser_s_event_source_is_known_wherever_its_page_came_from(
+    edge: Callable[..., Edge], headers: str, status: int
+) -> None:
+    # Given a job that has all the followers it may
+    api = edge(TOKENTAIL_MAX_JOB_STREAMS="1")
+    job_id = api.submit()
+    await Stream.open(api.port, job_id)
+    # Then only an EventSource, which would never come back, is not told by a status
+    assert (await Stream.open(api.port, job_id, headers=headers)).status == status
+
+
 async def test_other_jobs_have_room_beside_one_that_is_full(edge: Callable[..., Edge]) -> None:
     api = edge(TOKENTAIL_MAX_JOB_STREAMS="1")
     crowded, other = api.submit(), api.submit()

@@ -153,11 +153,22 @@ def _come_back(context: Context, request: Request, problem: Problem) -> Response
     """Tell a client to come back later in a way that it understands.
 
     A browser's EventSource that gets anything but 200 never does, so to that one it has to look like a stream
-    that ended. Only browsers send Sec-Fetch headers.
+    that ended.
     """
     context.streams.refused[problem.body["code"]] += 1
-    if "sec-fetch-mode" not in request.headers:
+    if not _is_browser(request):
         return problems.response(problem)
     # Spread: those that were refused at one moment must not be back at one moment.
     wait_ms = int(problem.headers["Retry-After"]) * random.randint(1000, 2000)  # noqa: S311 -- no secret
     return Response(sse.CONNECTED + sse.retry(wait_ms), headers={**_HEADERS, "Connection": "close"})
+
+
+def _is_browser(request: Request) -> bool:
+    """Whether it may be a browser's EventSource. Who is taken for one by mistake is not told the reason, but
+    every client understands a stream that ends."""
+    headers = request.headers
+    if "sec-fetch-mode" in headers:
+        return True
+    # That is not sent by older ones, and by none to a page that came by plain HTTP from another machine.
+    wants_stream = "text/event-stream" in headers.get("accept", "")
+    return wants_stream and headers.get("user-agent", "").startswith("Mozilla/")
