@@ -16,11 +16,15 @@ _RESULTS = Path(__file__).parent / "results"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that measures."""
-    parser.add_argument(
+    # What is kept is quoted, and would replace what was measured in earnest on the same day.
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
         "--quick", action="store_true", help="a smoke run of seconds; its numbers mean nothing"
     )
+    either.add_argument(
+        "--save", action="store_true", help="also write the table and its pictures into bench/results/"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--save", action="store_true", help="also write the table into bench/results/")
 
 
 def publish(

@@ -52,3 +52,12 @@ def test_a_quick_run_prints_every_measure_with_its_numbers() -> None:
         assert is_measured != any(peer in note for note in report["notes"] if note.startswith("Skipped"))
     # And where and with what it was measured
     assert {"date", "machine", "Python", "Redis", "packages"} <= report["machine"].keys()
+
+
+def test_a_quick_run_is_not_kept_beside_those_that_mean_something() -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--save", "reconnect"]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+    assert run.returncode == 2
+    assert "not allowed with" in run.stderr
