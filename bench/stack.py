@@ -25,7 +25,6 @@ class Stack:
         self._with_proxy = with_proxy
         concurrency = str(effort.in_flight + _SPARE_SLOTS)
         self._installation = Installation(compared(effort), TOKENTAIL_CONCURRENCY=concurrency)
-
         #: None if it was not asked for, or is not there.
         self.proxy: Process | None = None
         self.proxy_url = ""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.edge.connections import connections_to
+import psutil
+
 from bench.edge.cores import REST
 from bench.edge.crowd import Counted
 from bench.edge.place import Place
@@ -30,7 +31,6 @@ class Outcome:
     redis_us: float
     p50_ms: float
     p99_ms: float
-    samples: int
     reads_per_entry: float
     connections: int
     shares: dict[str, float]
@@ -77,13 +77,16 @@ class _Watch:
             redis_us=spent["Redis"] / entries * 1e6,
             p50_ms=counted.p50_ms,
             p99_ms=counted.p99_ms,
-            samples=counted.samples,
             reads_per_entry=reading / entries,
-            connections=connections_to(self._place.redis_port, self._side.pid),
+            connections=self._redis_connections(),
             shares=shares,
             waits={name: seconds / took for name, seconds in waited.items()},
             spoiled=spoiled_by(shares, counted, self._side.before + each),
         )
+
+    def _redis_connections(self) -> int:
+        connections = psutil.Process(self._side.pid).net_connections("tcp")
+        return sum(bool(it.raddr) and it.raddr.port == self._place.redis_port for it in connections)
 
 
 def spoiled_by(

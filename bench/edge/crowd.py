@@ -15,15 +15,12 @@ _PATIENCE_SECONDS = 15.0
 
 
 class Counted(NamedTuple):
-    """What all followers together have got, the least and the most that one has got, and how long a share of
-    the deliveries took."""
+    """The least and the most events that a follower has got, and how long a share of the deliveries took."""
 
-    events: int
     least: int
     most: int
     p50_ms: float
     p99_ms: float
-    samples: int
 
 
 class Crowd:

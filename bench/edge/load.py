@@ -185,12 +185,10 @@ class Load:
         counts = [follower.count for follower in followers]
         times = self._times or [0.0]
         told = {
-            "events": sum(counts),
             "least": min(counts),
             "most": max(counts),
             "p50_ms": percentile(times, 0.5),
             "p99_ms": percentile(times, 0.99),
-            "samples": len(self._times),
         }
         print(f"counted {orjson.dumps(told).decode()}", flush=True)
 

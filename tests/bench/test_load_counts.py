@@ -50,7 +50,7 @@ def test_a_refused_follower_ends_the_measurement() -> None:
 
 
 def counted(least: int, most: int) -> Counted:
-    return Counted(events=0, least=least, most=most, p50_ms=1.0, p99_ms=1.0, samples=1)
+    return Counted(least=least, most=most, p50_ms=1.0, p99_ms=1.0)
 
 
 @pytest.mark.parametrize(("least", "most"), [(299, 300), (300, 301)])
