@@ -23,7 +23,15 @@ class EventsEndpoint:
     """One client's request for a job's events. `run` it as a task; `leave` is what a client does."""
 
     def __init__(
-        self, job_id: str, *, redis: Redis, plane: OneServer, queue: Queue, logs: Logs, tails: Tails
+        self,
+        job_id: str,
+        *,
+        redis: Redis,
+        plane: OneServer,
+        queue: Queue,
+        logs: Logs,
+        tails: Tails,
+        method: str = "GET",
     ) -> None:
         models = ModelList.load(ModelList.demo_path())
         servers = Servers(redis, plane, Settings())
@@ -34,7 +42,7 @@ class EventsEndpoint:
         self._sink = Sink()
         self._scope: dict[str, Any] = {
             "type": "http",
-            "method": "GET",
+            "method": method,
             "headers": [],
             "query_string": b"",
             "extensions": self._sink.extensions(),

@@ -18,12 +18,10 @@ from tokentail.api.follower import Follower
 from tokentail.api.tail import Tail
 from tokentail.shared import events, keys
 from tokentail.shared import log as log_module
-from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
-from tokentail.shared.one_server import OneServer
 
 FENCE = 1000
 LOG = [attempt(), *(delta(str(n)) for n in range(8)), completed()]
@@ -60,18 +58,6 @@ async def turn() -> None:
     """Whatever is ready to run has run."""
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with store.client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-async def logs(redis_url: str) -> AsyncIterator[Logs]:
-    async with OneServer(redis_url) as plane:
-        yield Logs(plane)
 
 
 New = Callable[..., tuple[Follower, Sink]]

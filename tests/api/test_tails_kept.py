@@ -22,12 +22,6 @@ LONG_AGO = 10_000.0
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with store.client(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
 async def tails(redis_url: str) -> AsyncIterator[Tails]:
     async with tails_at(redis_url) as made:
         yield made
