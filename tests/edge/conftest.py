@@ -6,7 +6,7 @@ import resource
 from collections.abc import Callable, Iterator
 
 import pytest
-from edge_api import Api
+from api_process import Api
 
 from tokentail.stack.redis_server import RedisServer
 

@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import uvicorn
+from api_process import Api
 from churn import WAYS, Jobs, churn
-from edge_api import Api
 from given import attempt, completed, delta, enqueued, eventually, written
 from processes import until
 
@@ -49,7 +49,7 @@ REDIS_CONNECTIONS = 5
 
 
 def jobs_at(api: Api) -> Jobs:
-    jobs = Jobs(api.job(), api.job(), api.job())
+    jobs = Jobs(api.submit(), api.submit(), api.submit())
     api.write(jobs.live, FENCE, 0, LIVE)
     api.write(jobs.ended, FENCE, 0, ENDED)
     api.write(jobs.long, FENCE, 0, LONG)
@@ -76,10 +76,10 @@ def round_of(api: Api, jobs: Jobs) -> tuple[int, float]:
 def held(api: Api) -> dict[str, Any]:
     """What a process holds when all have gone."""
     redis_port = api.redis.connection_pool.connection_kwargs["port"]
-    connections = [it for it in api.ps.net_connections("tcp") if it.raddr]
+    connections = [it for it in api.process.net_connections("tcp") if it.raddr]
     return {
-        "descriptors": api.ps.num_fds(),
-        "threads": api.ps.num_threads(),
+        "descriptors": api.process.num_fds(),
+        "threads": api.process.num_threads(),
         "to Redis": sum(it.raddr.port == redis_port for it in connections),
         "to clients": sum(it.laddr.port == api.address[1] for it in connections),
     }
@@ -93,13 +93,13 @@ def test_a_process_holds_no_more_after_thousands_came_and_went_than_before(
     jobs = jobs_at(api)
     first = round_of(api, jobs)
     until(lambda: held(api)["to clients"] == 0, "all connections are closed")
-    before, rss_before = held(api), api.ps.memory_info().rss
+    before, rss_before = held(api), api.process.memory_info().rss
     # When as many come and go once more
     second = round_of(api, jobs)
     # Then it has as many descriptors, threads and connections as before
     until(lambda: held(api)["to clients"] == 0, "all connections are closed")
     until(lambda: held(api)["descriptors"] <= before["descriptors"], f"what it held: {before}")
-    now, rss = held(api), api.ps.memory_info().rss
+    now, rss = held(api), api.process.memory_info().rss
     assert now["threads"] <= before["threads"]
     assert now["to Redis"] <= REDIS_CONNECTIONS
     # And memory
@@ -109,7 +109,7 @@ def test_a_process_holds_no_more_after_thousands_came_and_went_than_before(
     # And watches no more than the logs that somebody followed
     assert api.metric("watched_logs") <= len({jobs.live, jobs.ended, jobs.long})
     # And nothing in it has failed
-    assert not [line for line in api.process.lines if "rror" in line]
+    assert not [line for line in api.running.lines if "rror" in line]
 
 
 # Within one process, where what can't be seen from outside can be counted

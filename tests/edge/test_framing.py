@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from edge_api import Api
+from api_process import Api
 from eventstream import Answers, Message, as_a_browser, as_httpx_sse
 from given import attempt, completed, delta
 from hypothesis import example, given, settings
@@ -91,7 +91,7 @@ def test_any_events_are_read_as_they_are_stored_however_the_bytes_are_cut(
 ) -> None:
     # Given a log of any events, of which some are there when a client comes
     log = [attempt(), *deltas, ending]
-    job_id = api.job()
+    job_id = api.submit()
     api.write(job_id, FENCE, 0, log[:before])
     follower = SocketFollower(api.address, job_id)
     try:
@@ -124,7 +124,7 @@ def test_a_sign_of_life_between_events_is_no_event_for_anybody(start_api: Callab
     # Given an API that pings soon, and a log of which each event is followed by a ping
     api = start_api(TOKENTAIL_PING_SECONDS="0.05")
     log = [attempt(), delta("a"), delta("b"), completed()]
-    job_id = api.job()
+    job_id = api.submit()
     follower = SocketFollower(api.address, job_id)
     follower.until(lambda it: b": ping" in it.raw)
     for seq, event in enumerate(log):
@@ -144,7 +144,7 @@ def test_a_sign_of_life_between_events_is_no_event_for_anybody(start_api: Callab
 
 def test_requests_that_come_at_once_are_answered_in_their_order(api: Api) -> None:
     # Given three jobs that have something to say
-    jobs = [api.job() for _ in range(3)]
+    jobs = [api.submit() for _ in range(3)]
     for number, job_id in enumerate(jobs):
         api.write(job_id, FENCE, 0, [attempt(), delta(f"answer {number}"), completed()])
     # When a client asks for them with one write

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from edge_api import Api
+from api_process import Api
 from given import attempt, completed, delta
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -67,7 +67,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
-        self.jobs = [Job(self.api.job()) for _ in range(count)]
+        self.jobs = [Job(self.api.submit()) for _ in range(count)]
 
     def teardown(self) -> None:
         """Every log ends, and everybody has been told the rest of it, and nothing else."""

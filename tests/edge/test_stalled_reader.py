@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import h11
 import pytest
-from edge_api import Api
+from api_process import Api
 from given import attempt, completed, delta
 from processes import PATIENCE_SECONDS, until
 from socket_follower import SocketFollower
@@ -63,7 +63,7 @@ def api(start_api: Callable[..., Api]) -> Api:
 
 def test_it_is_cut_off_and_resumes_and_the_others_are_told_everything_at_once(api: Api) -> None:
     # Given a log of some length, a client that asks for all of it and reads nothing
-    job_id = api.job()
+    job_id = api.submit()
     api.write(job_id, FENCE, 0, HISTORY)
     stalled = SocketFollower(api.address, job_id, receive_bytes=4096)
     until(lambda: api.metric("followers") == 1, "the stalled one follows")

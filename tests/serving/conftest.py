@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from streams import Edge, Stream
+from api_process import Api
+from streams import Stream
 
 
 @pytest.fixture
-def edge(redis_url: str) -> Iterator[Callable[..., Edge]]:
+def start_api(redis_url: str) -> Iterator[Callable[..., Api]]:
     """Starts API processes; options as words, settings by their variable."""
-    started: list[Edge] = []
+    started: list[Api] = []
 
-    def start(*options: str, **settings: str) -> Edge:
-        started.append(Edge(redis_url, *options, **settings))  # type: ignore[arg-type]
+    def start(*options: str, **settings: str) -> Api:
+        started.append(Api(redis_url, *options, **settings))  # type: ignore[arg-type]
         return started[-1]
 
     yield start
-    for one in started:
-        one.running.close()
+    for api in started:
+        api.close()
 
 
 @pytest.fixture(autouse=True)

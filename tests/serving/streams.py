@@ -1,4 +1,4 @@
-"""An API process by itself, and clients of it that see every byte."""
+"""Clients that see every byte."""
 
 from __future__ import annotations
 
@@ -6,56 +6,10 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Sequence
 from typing import ClassVar
-
-import httpx
-import psutil
-from processes import TOKENTAIL, Running
-from redis import Redis
-
-from tokentail.shared import keys
-from tokentail.shared.events import encode
-from tokentail.shared.log import FIELD
 
 #: How a browser's EventSource can be known.
 BROWSER = "Sec-Fetch-Mode: cors\r\n"
-
-
-class Edge:
-    """`tokentail api` on a Redis, with no worker: jobs wait, and their logs say what a test writes."""
-
-    def __init__(self, redis_url: str, *options: str, before: Sequence[str] = (), **settings: str) -> None:
-        self.redis_url = redis_url
-        command = [*before, TOKENTAIL, "api", "--port", "0", *options]
-        self.running = Running(command, env={"TOKENTAIL_REDIS_URL": redis_url, **settings})
-        self.url = self.running.wait_for(r"api on (\S+)")[1]
-        self.port = int(self.url.rsplit(":", 1)[1])
-
-    @property
-    def process(self) -> psutil.Process:
-        return psutil.Process(self.running.pid)
-
-    def submit(self) -> str:
-        body = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
-        answer = httpx.post(f"{self.url}/v1/jobs", json=body, timeout=30)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def write(self, job_id: str, seqs: range, size: int = 1) -> list[str]:
-        """Deltas of that size, into the log of a job; returns their ids."""
-        raw = encode({"type": "delta", "content": "x" * size})
-        with Redis.from_url(self.redis_url) as redis:
-            pipe = redis.pipeline(transaction=False)
-            for seq in seqs:
-                pipe.xadd(keys.log(job_id), {FIELD: raw}, id=f"1-{seq}")
-            pipe.execute()
-        return [f"1-{seq}" for seq in seqs]
-
-    def metric(self, name: str) -> float:
-        """The sum of what `/metrics` says under a name."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30).text
-        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 
 class Stream:

@@ -8,17 +8,18 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from api_process import Api
 from given import eventually
-from streams import BROWSER, Edge, Stream
+from streams import BROWSER, Stream
 
 #: A window that no test waits for.
 LONG = "600"
 
 
-async def stopping(edge: Edge) -> None:
+async def stopping(api: Api) -> None:
     """Tell it to stop, and wait until it knows."""
-    edge.running.process.send_signal(signal.SIGTERM)
-    async with httpx.AsyncClient(base_url=edge.url) as http:
+    api.running.process.send_signal(signal.SIGTERM)
+    async with httpx.AsyncClient(base_url=api.url) as http:
 
         async def is_unready() -> bool:
             return (await http.get("/readyz")).status_code == 503
@@ -27,10 +28,10 @@ async def stopping(edge: Edge) -> None:
 
 
 async def test_it_says_that_it_is_not_ready_and_takes_nothing_new_while_it_still_answers(
-    edge: Callable[..., Edge],
+    start_api: Callable[..., Api],
 ) -> None:
     # Given a process that has a stream to end, and is told to stop
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS=LONG)
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS=LONG)
     job_id = api.submit()
     (await Stream.open(api.port, job_id)).read()
     await stopping(api)
@@ -48,8 +49,10 @@ async def test_it_says_that_it_is_not_ready_and_takes_nothing_new_while_it_still
         assert (short.status_code, short.headers["connection"]) == (200, "close")
 
 
-async def test_a_browser_that_comes_while_it_stops_is_told_to_come_back(edge: Callable[..., Edge]) -> None:
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS=LONG)
+async def test_a_browser_that_comes_while_it_stops_is_told_to_come_back(
+    start_api: Callable[..., Api],
+) -> None:
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS=LONG)
     job_id = api.submit()
     await stopping(api)
     stream = await Stream.open(api.port, job_id, headers=BROWSER)
@@ -61,9 +64,9 @@ async def test_a_browser_that_comes_while_it_stops_is_told_to_come_back(edge: Ca
     assert b"id:" not in body
 
 
-async def test_streams_end_cleanly_and_one_after_the_other(edge: Callable[..., Edge]) -> None:
+async def test_streams_end_cleanly_and_one_after_the_other(start_api: Callable[..., Api]) -> None:
     # Given thirty streams of three jobs, and a window of one and a half seconds
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS="1.5")
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS="1.5")
     jobs = [api.submit() for _ in range(3)]
     streams = [(await Stream.open(api.port, jobs[number % 3])).read() for number in range(30)]
     # When the process is told to stop
@@ -77,8 +80,8 @@ async def test_streams_end_cleanly_and_one_after_the_other(edge: Callable[..., E
     assert await asyncio.to_thread(api.running.wait) == 0
 
 
-async def test_a_second_signal_ends_all_streams_at_once(edge: Callable[..., Edge]) -> None:
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS=LONG)
+async def test_a_second_signal_ends_all_streams_at_once(start_api: Callable[..., Api]) -> None:
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS=LONG)
     job_id = api.submit()
     streams = [(await Stream.open(api.port, job_id)).read() for _ in range(5)]
     await stopping(api)
@@ -89,11 +92,11 @@ async def test_a_second_signal_ends_all_streams_at_once(edge: Callable[..., Edge
     assert await asyncio.to_thread(api.running.wait) == 0
 
 
-async def test_clients_that_take_nothing_do_not_keep_it_from_ending(edge: Callable[..., Edge]) -> None:
+async def test_clients_that_take_nothing_do_not_keep_it_from_ending(start_api: Callable[..., Api]) -> None:
     # Given a log of 12 MB, clients that asked for it and read nothing, and one that waits for a job
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS="0.3")
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS="0.3")
     job_id = api.submit()
-    api.write(job_id, range(1200), size=10_000)
+    api.say(job_id, range(1200), size=10_000)
     stuck = [await Stream.open(api.port, job_id, room=4096) for _ in range(20)]
     fine = (await Stream.open(api.port, api.submit())).read()
     # When the process is told to stop; Then it does, in good order for who listens
@@ -106,21 +109,21 @@ async def test_clients_that_take_nothing_do_not_keep_it_from_ending(edge: Callab
         assert not (await stream.read().ended()).is_clean
 
 
-async def test_who_waits_for_an_ending_is_answered_before(edge: Callable[..., Edge]) -> None:
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS="0.5")
+async def test_who_waits_for_an_ending_is_answered_before(start_api: Callable[..., Api]) -> None:
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS="0.5")
     job_id = api.submit()
     async with httpx.AsyncClient(base_url=api.url, timeout=60) as http:
         waiting = asyncio.create_task(http.get(f"/v1/jobs/{job_id}?wait=60"))
-        await eventually(lambda: api.metric("tokentail_api_followers"))
+        await eventually(lambda: api.metric("followers"))
         api.running.process.send_signal(signal.SIGTERM)
         answer = await waiting
     assert (answer.status_code, answer.json()["status"]) == (200, "queued")
     assert await asyncio.to_thread(api.running.wait) == 0
 
 
-async def test_a_submit_that_had_begun_is_accepted(edge: Callable[..., Edge]) -> None:
+async def test_a_submit_that_had_begun_is_accepted(start_api: Callable[..., Api]) -> None:
     # Given a submit of which half has been sent when the process is told to stop
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS=LONG)
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS=LONG)
     body = b'{"model":"demo","messages":[{"role":"user","content":"Hi"}]}'
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
@@ -137,8 +140,8 @@ async def test_a_submit_that_had_begun_is_accepted(edge: Callable[..., Edge]) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_without_clients_it_ends_as_soon_as_its_window(edge: Callable[..., Edge], number: int) -> None:
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS="0")
+def test_without_clients_it_ends_as_soon_as_its_window(start_api: Callable[..., Api], number: int) -> None:
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS="0")
     api.running.process.send_signal(number)
     assert api.running.wait() == 0
     assert "Traceback" not in api.running.said

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+from api_process import Api
 from given import eventually
 from processes import TOKENTAIL, Running
-from streams import Edge, Stream
+from streams import Stream
 
 from tokentail.api.descriptors import OWN_DESCRIPTORS, streams_within
 
@@ -28,9 +29,9 @@ def test_streams_get_what_the_process_does_not_need_itself() -> None:
     assert streams_within(OWN_DESCRIPTORS + 7, wanted=5) == 5
 
 
-def test_the_limit_is_raised_as_far_as_it_may(edge: Callable[..., Edge]) -> None:
+def test_the_limit_is_raised_as_far_as_it_may(start_api: Callable[..., Api]) -> None:
     # Given a shell that lets its commands open 200 files unless they ask for more
-    api = edge(before=limited("-Sn 200"), TOKENTAIL_MAX_STREAMS="500")
+    api = start_api(before=limited("-Sn 200"), TOKENTAIL_MAX_STREAMS="500")
     limits = Path(f"/proc/{api.running.pid}/limits").read_text()
     soft, hard = re.findall(r"Max open files\s+(\d+)\s+(\d+)", limits)[0]
     assert soft == hard
@@ -46,9 +47,11 @@ def test_a_limit_that_leaves_no_room_for_a_single_stream_is_refused() -> None:
         api.close()
 
 
-async def test_with_few_descriptors_there_are_fewer_streams_and_it_says_so(edge: Callable[..., Edge]) -> None:
+async def test_with_few_descriptors_there_are_fewer_streams_and_it_says_so(
+    start_api: Callable[..., Api],
+) -> None:
     # Given a process that may open little more than it needs itself
-    api = edge(before=limited(f"-n {OWN_DESCRIPTORS + 20}"))
+    api = start_api(before=limited(f"-n {OWN_DESCRIPTORS + 20}"))
     assert sum("fewer streams" in line for line in api.running.lines) == 1
     # When more clients come than that
     job_id = api.submit()
@@ -58,10 +61,10 @@ async def test_with_few_descriptors_there_are_fewer_streams_and_it_says_so(edge:
 
 
 async def test_more_connections_than_descriptors_neither_stop_it_nor_keep_it_busy(
-    edge: Callable[..., Edge],
+    start_api: Callable[..., Api],
 ) -> None:
     # Given a process whose descriptors are all taken by connections that say nothing, beside one stream
-    api = edge(before=limited(f"-n {OWN_DESCRIPTORS + 20}"))
+    api = start_api(before=limited(f"-n {OWN_DESCRIPTORS + 20}"))
     job_id = api.submit()
     stream = (await Stream.open(api.port, job_id)).read()
     crowd = [socket.create_connection(("127.0.0.1", api.port)) for _ in range(OWN_DESCRIPTORS + 200)]
@@ -70,7 +73,7 @@ async def test_more_connections_than_descriptors_neither_stop_it_nor_keep_it_bus
     before, began = api.process.cpu_times(), time.monotonic()
     seen = len(stream.ids)
     for number in range(10):
-        api.write(job_id, range(number, number + 1))
+        api.say(job_id, range(number, number + 1))
         await eventually(lambda number=number: len(stream.ids) == seen + number + 1)
         await asyncio.to_thread(api.running.process.poll)
         await _pass(0.1)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from api_process import Api
 from given import eventually
 from hypothesis import given
 from hypothesis import strategies as st
-from streams import BROWSER, Edge, Stream
+from streams import BROWSER, Stream
 
 from tokentail.api.limits import Limits, Streams
 from tokentail.api.problems import Problem
@@ -48,10 +49,10 @@ def test_no_limit_is_ever_passed_and_room_that_is_left_is_room_again(asked, chan
 
 @pytest.mark.parametrize(("setting", "status", "code"), REFUSALS)
 async def test_one_too_many_is_refused_with_a_reason_and_when_to_come_back(
-    edge: Callable[..., Edge], setting: str, status: int, code: str
+    start_api: Callable[..., Api], setting: str, status: int, code: str
 ) -> None:
     # Given a process that serves two streams
-    api = edge(**{setting: "2"})
+    api = start_api(**{setting: "2"})
     job_id = api.submit()
     first, second = [(await Stream.open(api.port, job_id)).read() for _ in range(2)]
     # When a third comes; Then it is told why not, and when to come back
@@ -65,11 +66,11 @@ async def test_one_too_many_is_refused_with_a_reason_and_when_to_come_back(
     assert browser.status == 200
     assert (await browser.read().ended()).body.startswith(b": connected\nretry: ")
     # And the operator
-    assert api.metric("tokentail_api_streams") == 2
-    assert api.metric("tokentail_api_streams_refused_total") == 2
+    assert api.metric("streams") == 2
+    assert api.metric("streams_refused_total") == 2
     # And when one of the two leaves, there is room
     first.close()
-    await eventually(lambda: api.metric("tokentail_api_streams") == 1)
+    await eventually(lambda: api.metric("streams") == 1)
     assert (await Stream.open(api.port, job_id)).status == 200
     second.close()
 
@@ -87,26 +88,26 @@ async def test_one_too_many_is_refused_with_a_reason_and_when_to_come_back(
     ],
 )
 async def test_a_browser_s_event_source_is_known_wherever_its_page_came_from(
-    edge: Callable[..., Edge], headers: str, status: int
+    start_api: Callable[..., Api], headers: str, status: int
 ) -> None:
     # Given a job that has all the followers it may
-    api = edge(TOKENTAIL_MAX_JOB_STREAMS="1")
+    api = start_api(TOKENTAIL_MAX_JOB_STREAMS="1")
     job_id = api.submit()
     await Stream.open(api.port, job_id)
     # Then only an EventSource, which would never come back, is not told by a status
     assert (await Stream.open(api.port, job_id, headers=headers)).status == status
 
 
-async def test_other_jobs_have_room_beside_one_that_is_full(edge: Callable[..., Edge]) -> None:
-    api = edge(TOKENTAIL_MAX_JOB_STREAMS="1")
+async def test_other_jobs_have_room_beside_one_that_is_full(start_api: Callable[..., Api]) -> None:
+    api = start_api(TOKENTAIL_MAX_JOB_STREAMS="1")
     crowded, other = api.submit(), api.submit()
     assert (await Stream.open(api.port, crowded)).status == 200
     assert (await Stream.open(api.port, crowded)).status == 429
     assert (await Stream.open(api.port, other)).status == 200
 
 
-async def test_answers_that_are_no_streams_take_no_room(edge: Callable[..., Edge]) -> None:
-    api = edge(TOKENTAIL_MAX_STREAMS="1")
+async def test_answers_that_are_no_streams_take_no_room(start_api: Callable[..., Api]) -> None:
+    api = start_api(TOKENTAIL_MAX_STREAMS="1")
     job_id = api.submit()
     # Given an unknown job, a malformed cursor, and a cursor after which nothing comes
     assert (await Stream.open(api.port, "job_unknown")).status == 404
@@ -116,5 +117,5 @@ async def test_answers_that_are_no_streams_take_no_room(edge: Callable[..., Edge
         last = (await http.post(f"/v1/jobs/{ended}/cancel")).json()["cursor"]
     assert (await Stream.open(api.port, ended, after=last)).status == 204
     # Then the one place is free
-    assert api.metric("tokentail_api_streams") == 0
+    assert api.metric("streams") == 0
     assert (await Stream.open(api.port, job_id)).status == 200
