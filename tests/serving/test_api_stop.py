@@ -145,3 +145,17 @@ def test_without_clients_it_ends_as_soon_as_its_window(start_api: Callable[..., 
     api.running.process.send_signal(number)
     assert api.running.wait() == 0
     assert "Traceback" not in api.running.said
+
+
+async def test_signals_that_come_until_it_has_gone_do_not_make_its_end_an_error(
+    edge: Callable[..., Edge],
+) -> None:
+    api = edge(TOKENTAIL_API_DRAIN_SECONDS="0")
+
+    def has_gone() -> bool:
+        api.running.process.send_signal(signal.SIGTERM)
+        return api.running.process.poll() is not None
+
+    await eventually(has_gone)
+    assert api.running.wait() == 0
+    assert "Traceback" not in api.running.said

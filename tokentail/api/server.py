@@ -62,13 +62,23 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
     if workers > 1:
         # We keep them open: who comes to one whose process has died waits for the next one.
         each = [(settings, listener) for listener in listeners]
-        return Crew(_serve_as_one_of_many, each, settings.api_drain_seconds).run(greeting)
+        code = Crew(_serve_as_one_of_many, each, settings.api_drain_seconds).run(greeting)
+        _hear_no_more()
+        return code
     server = EdgeServer(settings)
     # Before anybody can know that we are here, or a signal that comes now would end us as an error.
     for number in STOP_SIGNALS:
         signal.signal(number, server.handle_exit)
     print(greeting, flush=True)
-    return server.serve_on(listeners[0])
+    code = server.serve_on(listeners[0])
+    _hear_no_more()
+    return code
+
+
+def _hear_no_more() -> None:
+    """Python takes a while to end, with no handler of ours: one signal more would be an exit with an error."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _serve_as_one_of_many(settings: Settings, listener: socket.socket) -> int:
@@ -159,7 +169,7 @@ class EdgeServer(uvicorn.Server):
     def _soon(self, callback: Callable[[], None]) -> None:
         if self._loop is None:
             self.should_exit = True  # Nobody has been served yet.
-        else:
+        elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
 
     @contextlib.contextmanager
