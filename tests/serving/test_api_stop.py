@@ -148,9 +148,9 @@ def test_without_clients_it_ends_as_soon_as_its_window(start_api: Callable[..., 
 
 
 async def test_signals_that_come_until_it_has_gone_do_not_make_its_end_an_error(
-    edge: Callable[..., Edge],
+    start_api: Callable[..., Api],
 ) -> None:
-    api = edge(TOKENTAIL_API_DRAIN_SECONDS="0")
+    api = start_api(TOKENTAIL_API_DRAIN_SECONDS="0")
 
     def has_gone() -> bool:
         api.running.process.send_signal(signal.SIGTERM)

@@ -76,7 +76,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int = 1) -> int:
 
 
 def _hear_no_more() -> None:
-    """Python takes a while to end, with no handler of ours: one signal more would be an exit with an error."""
+    """Python takes a while to end, without our handlers: one signal more would be an exit with an error."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
