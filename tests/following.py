@@ -9,11 +9,13 @@ from typing import Any
 
 import orjson
 from given import eventually
+from redis.asyncio import Redis
 from sink import Sink
 
 from tokentail.api.follower import Follower
 from tokentail.api.tails import Tails
 from tokentail.shared.cursor import START, Cursor
+from tokentail.shared.events import Event
 from tokentail.shared.planes import data_plane
 
 #: What the tails of a test may hold.
@@ -33,6 +35,20 @@ async def tails_at(url: str, *, max_bytes: int = MAX_BYTES) -> AsyncIterator[Tai
                 await asyncio.wait([reader], timeout=0.1)
             if not reader.cancelled():
                 reader.result()
+
+
+async def readers_block(redis: Redis, count: int = 1) -> None:
+    """Wait until so many reads do."""
+
+    async def blocked() -> bool:
+        return bool((await redis.info("clients"))["blocked_clients"] == count)
+
+    await eventually(blocked)
+
+
+def told(fence: int, *log: Event) -> list[tuple[str | None, Any]]:
+    """What a `Client` has been told of an attempt: (id, event) of each entry."""
+    return [(f"{fence}-{seq}", event) for seq, event in enumerate(log)]
 
 
 class Client:

@@ -105,9 +105,9 @@ async def clock_passes(redis: Redis, ms: int) -> None:
     await eventually(passed)
 
 
-async def written(redis: Redis, job_id: str, fence: int, *log: Event) -> list[Entry]:
-    """Entries of one attempt, in the log as a worker would have written them."""
-    entries = [Entry(Cursor(fence, seq), events.encode(event)) for seq, event in enumerate(log)]
+async def written(redis: Redis, job_id: str, fence: int, *log: Event, seq: int = 0) -> list[Entry]:
+    """Entries of one attempt, from that number on, in the log as a worker would have written them."""
+    entries = [Entry(Cursor(fence, number), events.encode(event)) for number, event in enumerate(log, seq)]
     for entry in entries:
         await redis.xadd(keys.log(job_id), {"e": entry.raw}, id=str(entry.cursor))
     return entries

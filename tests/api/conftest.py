@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import pytest
 from control_plane import logs, queue, redis, settings
+from following import tails_at
+
+from tokentail.api.tails import Tails
 
 __all__ = ["logs", "queue", "redis", "settings"]
+
+
+@pytest.fixture
+async def tails(redis_url: str) -> AsyncIterator[Tails]:
+    """Those of a process whose reader is at work."""
+    async with tails_at(redis_url) as made:
+        yield made

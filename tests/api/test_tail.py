@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from given import attempt, completed, delta, eventually
+from filled_tail import FENCE, LOG, add, frames, rows, said, stored, tail_of
+from given import delta, eventually
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -17,41 +18,10 @@ from tokentail.api import sse
 from tokentail.api import tail as tail_module
 from tokentail.api.follower import RETRY_MS, Follower
 from tokentail.api.tail import Tail
-from tokentail.shared import events, keys
+from tokentail.shared import events
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 from tokentail.shared.log import Logs
-from tokentail.shared.one_server import OneServer
-
-FENCE = 1000
-LOG = [attempt(), *(delta(str(n)) for n in range(8)), completed()]
-
-Row = tuple[Cursor, bytes]
-
-
-def rows(fence: int = FENCE, log: list = LOG) -> list[Row]:  # type: ignore[type-arg]
-    return [(Cursor(fence, seq), events.encode(event)) for seq, event in enumerate(log)]
-
-
-def add(tail: Tail, *log: Row) -> None:
-    """As a read does it."""
-    since = tail.end
-    for cursor, raw in log:
-        tail.add(str(cursor).encode(), raw)
-    tail.answered = tail.asked
-    tail.deliver(since)
-
-
-def tail_of(*log: Row) -> Tail:
-    tail = Tail(new_id())
-    add(tail, *log)
-    return tail
-
-
-@pytest.fixture
-async def logs(redis_url: str):  # type: ignore[no-untyped-def]
-    async with OneServer(redis_url) as plane:
-        yield Logs(plane)
 
 
 @pytest.fixture
@@ -69,21 +39,12 @@ def follow(logs: Logs) -> Callable[..., tuple[Follower, Sink]]:
 Follow = Callable[..., tuple[Follower, Sink]]
 
 
-def said(sink: Sink) -> bytes:
-    """All that was said behind the greeting."""
-    return re.sub(rb"^: connected\nretry: \d+\n", b"", sink.raw)
-
-
 async def rest(followed: tuple[Follower, Sink]) -> bytes:
     """All that it is told until its stream is over."""
     follower, sink = followed
     async with asyncio.timeout(20):
         await follower.over
     return said(sink)
-
-
-def frames(log: list[Row]) -> bytes:
-    return b"".join(sse.block(str(cursor).encode(), raw)[0] for cursor, raw in log)
 
 
 async def test_from_every_cursor_the_rest_and_nothing_else(follow: Follow) -> None:
@@ -286,11 +247,6 @@ async def test_an_ending_makes_a_tail_over() -> None:
 
 
 # What is no longer held
-
-
-async def stored(redis: Redis, tail: Tail, log: list[Row]) -> None:
-    for cursor, raw in log:
-        await redis.xadd(keys.log(tail.job_id), {"e": raw}, id=str(cursor))
 
 
 async def test_from_every_cursor_the_rest_also_of_what_is_no_longer_held(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from following import Client, tails_at
+from following import Client, readers_block, tails_at, told
 from given import attempt, completed, delta, eventually, failed, written
 from redis.asyncio import Redis
 from sink import Sink
@@ -16,7 +16,7 @@ from sink import Sink
 from tokentail.api import reader as reader_module
 from tokentail.api import tails as tails_module
 from tokentail.api.tails import Tails
-from tokentail.shared import events, keys
+from tokentail.shared import keys
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
@@ -24,30 +24,6 @@ from tokentail.stack.redis_server import RedisServer
 
 FENCE = 1_763_881_234_567
 WORDS = [delta(str(n)) for n in range(10)]
-
-
-@pytest.fixture
-async def tails(redis_url: str) -> AsyncIterator[Tails]:
-    async with tails_at(redis_url) as made:
-        yield made
-
-
-def told(fence: int, *log: Any) -> list[tuple[str | None, Any]]:
-    return [(f"{fence}-{seq}", event) for seq, event in enumerate(log)]
-
-
-async def add(redis: Redis, job_id: str, seq: int, *log: Any, fence: int = FENCE) -> None:
-    for number, event in enumerate(log, seq):
-        await redis.xadd(keys.log(job_id), {"e": events.encode(event)}, id=f"{fence}-{number}")
-
-
-async def is_blocked(redis: Redis, count: int = 1) -> None:
-    """Wait until so many readers block."""
-
-    async def blocked() -> bool:
-        return (await redis.info("clients"))["blocked_clients"] >= count
-
-    await eventually(blocked)
 
 
 async def test_resuming_from_every_cursor_is_the_rest_of_the_whole(tails: Tails, redis: Redis) -> None:
@@ -74,7 +50,7 @@ async def test_many_clients_that_drop_and_resume_at_random_all_see_the_whole(
 
     async def write() -> None:
         for seq, event in enumerate(log):
-            await add(redis, job_id, seq, event)
+            await written(redis, job_id, FENCE, event, seq=seq)
 
     async def read() -> list[Any]:
         seen: list[Any] = []
@@ -102,7 +78,7 @@ async def test_a_log_that_does_not_exist_yet_is_followed_from_its_first_entry(
 ) -> None:
     job_id = new_id()
     client = Client(tails, job_id)
-    await is_blocked(redis)
+    await readers_block(redis)
     await written(redis, job_id, FENCE, attempt(), failed())
     assert await client.ended() == told(FENCE, attempt(), failed())
 
@@ -136,14 +112,14 @@ async def test_a_new_log_is_read_at_once_although_the_reader_blocks_on_others(
     # Given a reader that blocks for long on a silent log
     monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
     silent = Client(tails, new_id())
-    await is_blocked(redis)
+    await readers_block(redis)
     for _ in range(20):
         # When somebody follows another
         job_id = new_id()
         await written(redis, job_id, FENCE, attempt(), completed())
         async with asyncio.timeout(3):
             assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
-        await is_blocked(redis)
+        await readers_block(redis)
     await silent.gone()
 
 
@@ -152,11 +128,11 @@ async def test_live_entries_of_a_new_log_are_not_held_up_by_the_read_under_way(
 ) -> None:
     monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
     silent = Client(tails, new_id())
-    await is_blocked(redis)
+    await readers_block(redis)
     job_id = new_id()
     client = Client(tails, job_id)
     await eventually(lambda: client.follower.tail.is_loaded, within=3)
-    await add(redis, job_id, 0, attempt(), completed())
+    await written(redis, job_id, FENCE, attempt(), completed())
     async with asyncio.timeout(3):
         assert await client.ended() == told(FENCE, attempt(), completed())
     await silent.gone()
@@ -168,7 +144,7 @@ async def test_a_reader_that_was_woken_for_a_new_log_is_left_in_peace_then(
     # Given a reader that blocks, and is woken for the log of a job that waits in the queue
     monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
     clients = [Client(tails, new_id())]
-    await is_blocked(redis)
+    await readers_block(redis)
     for _ in range(10):
         clients.append(Client(tails, new_id()))
         await eventually(lambda: clients[-1].follower.tail.is_loaded)
@@ -184,9 +160,9 @@ async def test_jobs_do_not_mix(tails: Tails, redis: Redis) -> None:
     clients = [Client(tails, job_id) for job_id in jobs]
     for number in range(3):
         for job_id in jobs:
-            await add(redis, job_id, number, delta(f"{job_id}:{number}"))
+            await written(redis, job_id, FENCE, delta(f"{job_id}:{number}"), seq=number)
     for job_id in jobs:
-        await add(redis, job_id, 3, completed())
+        await written(redis, job_id, FENCE, completed(), seq=3)
     for job_id, client in zip(jobs, clients, strict=True):
         words = [delta(f"{job_id}:{number}") for number in range(3)]
         assert await client.ended() == told(FENCE, *words, completed())
@@ -194,7 +170,7 @@ async def test_jobs_do_not_mix(tails: Tails, redis: Redis) -> None:
 
 async def test_a_process_holds_one_connection_for_all_its_followers(tails: Tails, redis: Redis) -> None:
     clients = [Client(tails, new_id()) for _ in range(50)]
-    await is_blocked(redis)
+    await readers_block(redis)
     assert (await redis.info("clients"))["blocked_clients"] == 1
     for client in clients:
         await client.gone()
@@ -208,7 +184,7 @@ async def test_those_who_come_back_at_once_cost_redis_nothing(tails: Tails, redi
     clients = [Client(tails, job_id) for _ in range(20)]
     for client in clients:
         await client.saw(len(log))
-    await is_blocked(redis)
+    await readers_block(redis)
     before = (await redis.info("commandstats")).get("cmdstat_xread", {}).get("calls", 0)
     # When all of them drop and come back, each from another place
     for client in clients:
@@ -222,7 +198,7 @@ async def test_those_who_come_back_at_once_cost_redis_nothing(tails: Tails, redi
     assert stats.get("cmdstat_xread", {}).get("calls", 0) == before
     assert len(tails.all()) == 1
     # And they hear what comes
-    await add(redis, job_id, len(log), completed())
+    await written(redis, job_id, FENCE, completed(), seq=len(log))
     for client in again:
         assert (await client.ended())[-1][1] == completed()
 
@@ -252,13 +228,13 @@ async def test_a_log_that_is_kept_but_read_no_more_goes_on_when_somebody_comes_b
     tails.forget_left()
     assert not reader._tails
     # When more is said, and somebody comes back
-    await add(redis, job_id, 2, delta("b"))
+    await written(redis, job_id, FENCE, delta("b"), seq=2)
     again = Client(tails, job_id, Cursor(FENCE, 0))
     # Then what is held is there at once
     assert again.events == told(FENCE, attempt(), delta("a"))[1:]
     # And what was said meanwhile, and then, follows
     await again.saw(2)
-    await add(redis, job_id, 3, completed())
+    await written(redis, job_id, FENCE, completed(), seq=3)
     assert await again.ended() == told(FENCE, attempt(), delta("a"), delta("b"), completed())[1:]
 
 
@@ -282,7 +258,7 @@ async def test_a_log_that_is_forgotten_ends_who_still_follows_it(tails: Tails, r
         tails.forget(tail)
     assert await client.ended() == told(FENCE, attempt())
     # And who comes after that reads it anew
-    await add(redis, job_id, 1, completed())
+    await written(redis, job_id, FENCE, completed(), seq=1)
     assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
 
 
@@ -304,9 +280,9 @@ async def test_what_was_asked_for_a_forgotten_log_is_not_taken_for_its_successor
     monkeypatch.setattr(reader, "_ask", ask_then_begin_anew)
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await Client(tails, job_id).saw(2)
-    await add(redis, job_id, 2, delta("b"))
+    await written(redis, job_id, FENCE, delta("b"), seq=2)
     await eventually(lambda: came)
-    await add(redis, job_id, 3, completed())
+    await written(redis, job_id, FENCE, completed(), seq=3)
     # Then its follower is told the whole log
     assert await came[0].ended() == told(FENCE, attempt(), delta("a"), delta("b"), completed())
 
@@ -321,7 +297,7 @@ async def test_a_reader_whose_connection_is_killed_goes_on_where_it_was(tails: T
     for seq, event in enumerate(log):
         if seq % 7 == 3:
             await redis.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        await add(redis, job_id, seq, event)
+        await written(redis, job_id, FENCE, event, seq=seq)
     assert await client.ended() == told(FENCE, *log)
 
 
@@ -331,7 +307,7 @@ async def test_followers_survive_a_restart_of_redis(new_redis_server: Callable[.
     async with tails_at(server.url) as tails, store.client(server.url) as redis:
         # Given a client in mid-log
         client = Client(tails, job_id)
-        await add(redis, job_id, 0, attempt(), delta("a"))
+        await written(redis, job_id, FENCE, attempt(), delta("a"))
         await eventually(lambda: len(client.events) == 2)
         # When Redis crashes, and another client comes meanwhile
         server.kill()
@@ -339,8 +315,8 @@ async def test_followers_survive_a_restart_of_redis(new_redis_server: Callable[.
         await asyncio.sleep(0)
         server.start()
         await eventually(lambda: _answers(redis))
-        await add(redis, job_id, 2, delta("b"), completed())
-        await add(redis, other, 0, attempt(), completed())
+        await written(redis, job_id, FENCE, delta("b"), completed(), seq=2)
+        await written(redis, other, FENCE, attempt(), completed())
         # Then both are told everything once
         assert await client.ended() == told(FENCE, attempt(), delta("a"), delta("b"), completed())
         assert await late.ended() == told(FENCE, attempt(), completed())
@@ -358,11 +334,11 @@ async def test_clients_that_have_seen_what_redis_forgot_are_told_no_lie(tails: T
     # Given a client that has seen three entries, of which Redis then loses two
     job_id = new_id()
     client = Client(tails, job_id)
-    await add(redis, job_id, 0, attempt(), delta("a"), delta("b"))
+    await written(redis, job_id, FENCE, attempt(), delta("a"), delta("b"))
     await eventually(lambda: len(client.events) == 3)
     await redis.delete(keys.log(job_id))
-    await add(redis, job_id, 0, attempt())
+    await written(redis, job_id, FENCE, attempt())
     # When the owner appends them again with the same ids and goes on
-    await add(redis, job_id, 1, delta("a"), delta("b"), delta("c"), completed())
+    await written(redis, job_id, FENCE, delta("a"), delta("b"), delta("c"), completed(), seq=1)
     # Then the client hears only what is new to it
     assert await client.ended() == told(FENCE, attempt(), delta("a"), delta("b"), delta("c"), completed())

@@ -14,8 +14,6 @@ from sink import Sink
 
 from tokentail.api.follower import Follower
 from tokentail.api.tails import Tails
-from tokentail.shared import events, keys
-from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 from tokentail.shared.log import PAGE
@@ -27,12 +25,6 @@ FENCE = 1_763_881_234_567
 @pytest.fixture
 def job_id() -> str:
     return new_id()
-
-
-@pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    async with store.client(redis_url) as client:
-        yield client
 
 
 @pytest.fixture
@@ -78,8 +70,7 @@ async def test_a_cursor_that_is_ahead_of_what_was_read_here_is_no_reason_to_rese
     # Given a log that is watched, and entries in it that this process has not read
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await loaded(tails, job_id)
-    for seq, event in enumerate([b'{"type":"delta","content":"b"}', b'{"type":"delta","content":"c"}'], 2):
-        await redis.xadd(keys.log(job_id), {"e": event}, id=f"{FENCE}-{seq}")
+    await written(redis, job_id, FENCE, delta("b"), delta("c"), seq=2)
     # When somebody comes who has seen one of them elsewhere
     client = Client(tails, job_id, Cursor(FENCE, 2))
     async with reading(tails):
@@ -112,7 +103,7 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
     async def ask_then_let_somebody_come(*question, **options):
         answer = await ask(*question, **options)
         if not came:
-            await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta"}'}, id=f"{FENCE}-2")
+            await written(redis, job_id, FENCE, {"type": "delta"}, seq=2)
             came.append(Client(tails, job_id, Cursor(FENCE, 2)))
         return answer
 
@@ -121,7 +112,7 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
     async with reading(tails):
         await eventually(lambda: came and came[0].follower.tail.is_loaded)
         # Then it waits for what comes behind that entry
-        await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta","content":"c"}'}, id=f"{FENCE}-3")
+        await written(redis, job_id, FENCE, delta("c"), seq=3)
         said = await told(came[0], b'"content":"c"')
     assert b"event: reset" not in said
     assert b'"content":"c"' in said
@@ -140,14 +131,14 @@ async def test_the_first_answer_of_all_answers_nobody_who_came_while_it_was_on_i
         answer = await ask(*question, **options)
         if not came:
             # And who has seen a newer entry elsewhere
-            await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta"}'}, id=f"{FENCE}-2")
+            await written(redis, job_id, FENCE, {"type": "delta"}, seq=2)
             came.append(Client(tails, job_id, Cursor(FENCE, 2)))
         return answer
 
     monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
     async with reading(tails):
         await eventually(lambda: came and came[0].follower.tail.is_loaded)
-        await redis.xadd(keys.log(job_id), {"e": b'{"type":"delta","content":"c"}'}, id=f"{FENCE}-3")
+        await written(redis, job_id, FENCE, delta("c"), seq=3)
         said = await told(came[0], b'"content":"c"')
     # Then it is not told to forget that
     assert b"event: reset" not in said
@@ -203,7 +194,7 @@ async def test_a_log_whose_ending_was_not_read_here_yet_is_not_taken_for_expired
     # Given a log that is watched, and that ends while this process does not read
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await loaded(tails, job_id)
-    await redis.xadd(keys.log(job_id), {"e": events.encode(completed())}, id=f"{FENCE}-2")
+    await written(redis, job_id, FENCE, completed(), seq=2)
     # When somebody comes who knows from the record that it has ended
     follower = tails.follow(job_id, START, Sink(), has_ended=True)
     known = asyncio.create_task(follower.known())

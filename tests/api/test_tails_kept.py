@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-from following import Client, tails_at
+from following import Client, readers_block, tails_at
 from given import attempt, completed, delta, eventually, written
 from redis.asyncio import Redis
 
@@ -14,30 +13,16 @@ from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
-from tokentail.shared.events import encode
 from tokentail.shared.job import new_id
 
 FENCE = 1_763_881_234_567
 LONG_AGO = 10_000.0
 
 
-@pytest.fixture
-async def tails(redis_url: str) -> AsyncIterator[Tails]:
-    async with tails_at(redis_url) as made:
-        yield made
-
-
 async def a_log(redis: Redis, *more: object, length: int = 1) -> str:
     job_id = new_id()
     await written(redis, job_id, FENCE, attempt(), delta("x" * length), *more)  # type: ignore[arg-type]
     return job_id
-
-
-async def readers_block(redis: Redis, count: int) -> None:
-    async def blocked() -> bool:
-        return (await redis.info("clients"))["blocked_clients"] == count
-
-    await eventually(blocked)
 
 
 async def test_a_log_lingers_from_when_its_last_follower_left_not_from_when_it_began(
@@ -69,7 +54,7 @@ async def test_a_log_that_was_followed_for_long_is_kept_for_those_who_come_after
     (tail,) = tails.all()
     tail.left_at -= LONG_AGO
     # When it ends
-    await redis.xadd(tail.key, {"e": encode(completed())}, id=f"{FENCE}-2")
+    await written(redis, tail.job_id, FENCE, completed(), seq=2)
     await client.ended()
     # Then it is there for a while after that
     tails.forget_left()
@@ -97,7 +82,7 @@ async def test_a_log_that_has_ended_is_read_anew_after_a_while_however_many_come
 async def test_a_log_that_nobody_follows_any_more_is_read_no_more(tails: Tails, redis: Redis) -> None:
     client = Client(tails, await a_log(redis))
     await client.saw(2)
-    await readers_block(redis, 1)
+    await readers_block(redis)
     await client.gone()
     (tail,) = tails.all()
     tails.forget(tail)
@@ -117,7 +102,7 @@ async def test_forgetting_twice_does_not_touch_what_was_begun_anew(tails: Tails,
     tails.forget(old)
     # Then the new one is there and goes on
     assert tails.all() == [tail]
-    await redis.xadd(tail.key, {"e": b'{"type":"delta","content":"y"}'}, id=f"{FENCE}-2")
+    await written(redis, tail.job_id, FENCE, delta("y"), seq=2)
     await again.saw(3)
 
 
@@ -143,7 +128,7 @@ async def test_a_client_that_leaves_by_any_way_is_told_nothing_more(tails: Tails
     tails.leave(leaving.follower)
     # Then it hears nothing more, and its connection may serve other requests
     assert leaving.sink.listener is None
-    await redis.xadd(leaving.follower.tail.key, {"e": b'{"type":"delta","content":"y"}'}, id=f"{FENCE}-2")
+    await written(redis, job_id, FENCE, delta("y"), seq=2)
     await staying.saw(3)
     assert len(leaving.events) == 2
 
@@ -155,7 +140,7 @@ async def test_who_comes_with_a_strange_cursor_does_not_wait_for_the_next_word(
     monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
     job_id = await a_log(redis)
     await Client(tails, job_id).saw(2)
-    await readers_block(redis, 1)
+    await readers_block(redis)
     # When somebody comes with a cursor that was never in it; Then it is told so while the read would last
     async with asyncio.timeout(3):
         await Client(tails, job_id, Cursor(1, 1)).saw(3)
@@ -168,7 +153,7 @@ async def test_who_comes_to_an_ended_log_with_a_strange_cursor_costs_redis_nothi
     job_id = await a_log(redis, completed())
     await Client(tails, job_id).ended()
     await Client(tails, await a_log(redis)).saw(2)
-    await readers_block(redis, 1)
+    await readers_block(redis)
     await redis.config_resetstat()
     # When somebody comes with a cursor that was never in it
     assert len(await Client(tails, job_id, Cursor(1, 1)).ended()) == 4

@@ -6,16 +6,16 @@ import asyncio
 import random
 
 import pytest
-from following import Client, tails_at
+from following import Client, tails_at, told
 from given import attempt, completed, delta, eventually, written
 from redis.asyncio import Redis
-from test_tails import FENCE, add, told
 
 from tokentail.api import reader as reader_module
 from tokentail.api.tails import TAIL_BYTES, Tails
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 
+FENCE = 1_763_881_234_567
 LOG = [attempt(), *(delta(f"{n:03}" * 10) for n in range(60)), completed()]
 
 
@@ -53,7 +53,7 @@ async def test_a_log_that_is_longer_than_all_memory_is_followed_live_and_resumed
         live = Client(tails, job_id)
         coming: list[tuple[int, Client]] = []
         for seq, event in enumerate(LOG):
-            await add(redis, job_id, seq, event)
+            await written(redis, job_id, FENCE, event, seq=seq)
             # When somebody comes with a cursor of what is written so far
             index = dice.randrange(seq + 1)
             after = START if index == 0 else Cursor(FENCE, index - 1)
@@ -87,7 +87,7 @@ async def test_every_cursor_resumes_the_rest_also_while_the_log_is_forgotten_and
         ]
         again = [Client(tails, job_id, cursor) for cursor in last]
         for seq in range(30, len(LOG)):
-            await add(redis, job_id, seq, LOG[seq])
+            await written(redis, job_id, FENCE, LOG[seq], seq=seq)
         # Then each has seen the rest of the whole
         for number, client in enumerate(again):
             assert seen[number] + await client.ended() == told(FENCE, *LOG)[number + 1 :]

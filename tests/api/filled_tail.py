@@ -1,0 +1,55 @@
+"""A tail that is filled as a read fills it, and what its followers are told."""
+
+from __future__ import annotations
+
+import re
+
+from given import attempt, completed, delta
+from redis.asyncio import Redis
+from sink import Sink
+
+from tokentail.api import sse
+from tokentail.api.tail import Tail
+from tokentail.shared import events, keys
+from tokentail.shared.cursor import Cursor
+from tokentail.shared.events import Event
+from tokentail.shared.job import new_id
+
+FENCE = 1000
+LOG: list[Event] = [attempt(), *(delta(str(n)) for n in range(8)), completed()]
+
+Row = tuple[Cursor, bytes]
+
+
+def rows(fence: int = FENCE, log: list[Event] = LOG) -> list[Row]:
+    return [(Cursor(fence, seq), events.encode(event)) for seq, event in enumerate(log)]
+
+
+def tail_of(*log: Row) -> Tail:
+    tail = Tail(new_id())
+    add(tail, *log)
+    return tail
+
+
+def add(tail: Tail, *log: Row) -> None:
+    """As a read does it."""
+    since = tail.end
+    for cursor, raw in log:
+        tail.add(str(cursor).encode(), raw)
+    tail.answered = tail.asked
+    tail.deliver(since)
+
+
+async def stored(redis: Redis, tail: Tail, log: list[Row]) -> None:
+    """Where it is read again what the tail has let go of."""
+    for cursor, raw in log:
+        await redis.xadd(keys.log(tail.job_id), {"e": raw}, id=str(cursor))
+
+
+def frames(log: list[Row]) -> bytes:
+    return b"".join(sse.block(str(cursor).encode(), raw)[0] for cursor, raw in log)
+
+
+def said(sink: Sink) -> bytes:
+    """All that was said behind the greeting."""
+    return re.sub(rb"^: connected\nretry: \d+\n", b"", sink.raw)
