@@ -37,9 +37,11 @@ class Limits:
         the client to mend: 429.
         """
         if job >= self.job:
-            return _come_back(429, "too_many_job_streams", f"This job is followed {job} times already.")
+            detail = f"This job has as many followers as it may: {self.job}."
+            return _come_back(429, "too_many_job_streams", detail)
         if tenant >= self.tenant:
-            return _come_back(429, "too_many_tenant_streams", f"You have {tenant} streams open already.")
+            detail = f"You have as many streams as you may: {self.tenant}."
+            return _come_back(429, "too_many_tenant_streams", detail)
         if process >= self.process:
             return _come_back(503, "too_many_streams", "This process serves as many streams as it can.")
         return None
