@@ -35,7 +35,7 @@ class EventsEndpoint:
     ) -> None:
         models = ModelList.load(ModelList.demo_path())
         servers = Servers(redis, plane, Settings())
-        context = Context(Settings(), models, redis, plane, queue, logs, tails, servers, Headroom())
+        context = Context(Settings(), models, redis, queue, logs, tails, servers, Headroom())
         self.context = context
         self._job_id = job_id
         self.sent: list[dict[str, Any]] = []

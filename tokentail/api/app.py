@@ -98,7 +98,7 @@ async def _running(settings: Settings, models: ModelList) -> AsyncIterator[Conte
     servers, headroom = Servers(redis, plane, settings), Headroom()
     logs = Logs(plane, wait_replicas=settings.wait_replicas)
     queue, tails = Queue(redis, settings), Tails(plane, max_bytes=settings.max_tail_bytes)
-    context = Context(settings, models, redis, plane, queue, logs, tails, servers, headroom)
+    context = Context(settings, models, redis, queue, logs, tails, servers, headroom)
     helpers = [
         asyncio.create_task(tails.run()),
         asyncio.create_task(Watch(servers, headroom).run()),

@@ -16,7 +16,6 @@ from tokentail.api.lookups import Lookups
 from tokentail.api.outages import reason_of
 from tokentail.api.servers import Servers
 from tokentail.api.tails import Tails
-from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.models import ModelList
@@ -26,7 +25,7 @@ from tokentail.shared.settings import Settings
 #: Owner of all jobs while there are no keys.
 TENANT = "default"
 
-#: A warning for as much time of refusals.
+#: One warning stands for the refusals of so long: an outage refuses a thousand requests, for one reason.
 REFUSALS_SECONDS = 10.0
 
 logger = structlog.get_logger()
@@ -40,7 +39,6 @@ class Context:
     settings: Settings
     models: ModelList
     redis: Redis
-    plane: DataPlane
     queue: Queue
     logs: Logs
     tails: Tails
