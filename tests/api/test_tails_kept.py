@@ -163,6 +163,25 @@ async def test_who_comes_to_an_ended_log_with_a_strange_cursor_costs_redis_nothi
     assert "cmdstat_client" not in await redis.info("commandstats")
 
 
+async def test_who_comes_to_a_job_that_waits_costs_redis_nothing_when_others_follow_it(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given a follower of a job of which nothing is said yet
+    first = Client(tails, new_id())
+    await readers_block(redis, 1)
+    await redis.config_resetstat()
+    # When others come; Then nobody is woken for that
+    second = Client(tails, first.follower.tail.job_id)
+    assert second.follower.tail.is_loaded
+    await asyncio.sleep(0)
+    assert "cmdstat_client|unblock" not in await redis.info("commandstats")
+    assert "cmdstat_client" not in await redis.info("commandstats")
+    # And they are told what is said
+    await written(redis, first.follower.tail.job_id, FENCE, attempt())
+    await first.saw(1)
+    await second.saw(1)
+
+
 async def test_a_cursor_on_a_later_page_is_no_strange_one(
     tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

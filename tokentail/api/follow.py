@@ -112,7 +112,7 @@ async def _standing(context: Context, job_id: str) -> tuple[bool, Cursor | None]
     """Whether a job has ended, and its log's last cursor if so. Raises JobNotFound and StoreUnavailable."""
     now = asyncio.get_running_loop().time()
     tail = context.tails.get(job_id)
-    if tail is not None and not tail.gone and now - tail.heard_at < VOUCH_SECONDS:
+    if tail is not None and now - tail.heard_at < VOUCH_SECONDS:
         return tail.ended, tail.cursor_before(tail.end)
     try:
         record = await context.lookups.record(TENANT, job_id)

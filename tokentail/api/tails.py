@@ -58,7 +58,7 @@ class Tails:
             tail = Tail(job_id)
             self._held += TAIL_BYTES
         # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
-        doubtful = has_ended or not tail.end or tail.number_after(after) is None
+        doubtful = has_ended or tail.number_after(after) is None
         if not tail.is_over and (doubtful or not reader.watches(tail)):
             tail.asked += 1
             reader.watch(tail)
