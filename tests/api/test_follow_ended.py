@@ -120,6 +120,50 @@ async def test_a_storm_of_clients_costs_one_look_at_the_record(
         await tasks.end(*following)
 
 
+async def test_a_silent_log_whose_job_was_looked_at_vouches_for_it_again(
+    settings: Settings, logs: Logs, redis: Redis, redis_url: str
+) -> None:
+    # Given a job whose log is held here, and has long been silent
+    queue = Counted(redis, settings)
+    record = await enqueued(queue)
+    async with tails_at(redis_url) as tails, OneServer(redis_url) as plane:
+        there = Client(tails, record.id)
+        there.follower.tail.heard_at -= 2 * follow_module.VOUCH_SECONDS
+        # When some come, one after the other
+        for _ in range(3):
+            late = EventsEndpoint(record.id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
+            following = asyncio.create_task(late.run())
+            await eventually(lambda late=late: late.sent)  # type: ignore[misc]
+            late.leave()
+            await following
+        # Then only the first one cost a look
+        assert queue.asked == 1
+        await there.gone()
+
+
+async def test_a_log_that_has_just_spoken_vouches_for_its_job(
+    settings: Settings, logs: Logs, redis: Redis, redis_url: str
+) -> None:
+    # Given a log that is held here, and that says something after a long silence
+    queue = Counted(redis, settings)
+    record = await enqueued(queue)
+    async with tails_at(redis_url) as tails, OneServer(redis_url) as plane:
+        there = Client(tails, record.id)
+        await eventually(lambda: there.follower.tail.is_loaded)
+        there.follower.tail.heard_at -= 2 * follow_module.VOUCH_SECONDS
+        await written(redis, record.id, 1, attempt())
+        await there.saw(1)
+        # When somebody comes
+        late = EventsEndpoint(record.id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
+        following = asyncio.create_task(late.run())
+        await eventually(lambda: late.sent)
+        # Then nobody is asked for the record
+        assert queue.asked == 0
+        late.leave()
+        await following
+        await there.gone()
+
+
 async def test_a_log_that_is_held_vouches_for_its_job_only_for_a_while(
     queue: Queue, logs: Logs, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,11 @@ from given import RESULT, TENANT, attempt, claimed, completed, enqueued, eventua
 from redis.asyncio import Redis
 
 from tokentail.api import follow as follow_module
+from tokentail.api.drain import Drain
 from tokentail.api.lookups import Lookups
 from tokentail.api.tails import Tails
+from tokentail.shared import tasks
+from tokentail.shared.cursor import Cursor
 from tokentail.shared.log import Logs
 from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
@@ -93,3 +96,37 @@ async def test_a_request_for_the_headers_alone_opens_no_stream(ask: Ask, queue: 
     assert client.sent[0]["status"] == 200
     assert dict(client.sent[0]["headers"])[b"content-type"].startswith(b"text/event-stream")
     assert tails.all() == []
+
+
+async def test_a_log_that_has_expired_is_said_to_be_gone_to_everybody_who_asks(
+    ask: Ask, queue: Queue, tails: Tails
+) -> None:
+    # Given a job that has ended, and whose log is gone
+    claim = await running(queue)
+    await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
+    reading = asyncio.create_task(tails.run())
+    # When one asks for it, and another one at once after that
+    async with asyncio.timeout(20):
+        for client in (ask(claim.job_id), ask(claim.job_id)):
+            await client.run()
+            # Then neither is left to wait for what can't come
+            assert client.sent[0]["status"] == 410
+    assert tails.all() == []
+    await tasks.end(reading)
+
+
+async def test_a_log_that_was_not_read_before_the_process_stops_is_not_said_to_be_gone(
+    ask: Ask, queue: Queue, redis: Redis, tails: Tails
+) -> None:
+    # Given a client of a job that has ended, whose log is about to be read
+    client = ask(await ended_job(queue, redis))
+    asking = asyncio.create_task(client.run())
+    await eventually(lambda: followers(tails) == 1)
+    # When the process is told to stop
+    client.context.draining = True
+    Drain(tails, 0).end_all()
+    async with asyncio.timeout(20):
+        await asking
+    # Then the client is sent away cleanly, to ask elsewhere
+    assert client.sent[0]["status"] == 200
+    assert not client.sent[-1].get("more_body", False)
