@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.edge import peers
+from bench.edge import nchan, peers, resumable
 from bench.edge.cores import NOTE
 from bench.edge.effort import EdgeEffort
 from bench.edge.place import Place
@@ -14,13 +14,13 @@ from bench.report import Aim, Found, Row
 _RATE = 30.0
 
 #: At most so many times a peer's cost.
-_RATIOS = {peers.NCHAN: Aim("ratio", 1.0), peers.LOOP: Aim("ratio", 0.15)}
+_RATIOS = {nchan.NAME: Aim("ratio", 1.0), peers.LOOP: Aim("ratio", 0.15)}
 
 
 def measure(place: Place, effort: EdgeEffort) -> Found:
     """Beside all peers."""
     plan = Plan(logs=1, followers=effort.followers, rate=_RATE, seconds=effort.seconds)
-    others, missing = peers.started(place, [peers.nchan, peers.xread_loop, peers.resumable, peers.bare_write])
+    others, missing = peers.started(place, [nchan.side, peers.xread_loop, resumable.side, peers.bare_write])
     rounds = Rounds("fan-out", place.ours.name)
     for _ in range(effort.rounds):
         rounds.run(place, [place.ours, *others], plan)
@@ -29,7 +29,7 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
         "CPU is user and system time of the server's process per event that reached a client. Delivery is "
         "from the producer's appender to the client's read, which comes after the reads of all clients "
         f"before it. {NOTE} With {peers.LOOP} there are {peers.LOOP_SHARE:.0%} of the followers, with "
-        f"{peers.RESUMABLE} {peers.RESUMABLE_SHARE:.0%}: the cores can't take more."
+        f"{resumable.NAME} {resumable.SHARE:.0%}: the cores can't take more."
     )
     return Found(_rows(rounds), [about, *_floor(rounds), *missing, *rounds.notes()], _picture(rounds, plan))
 
@@ -40,8 +40,8 @@ def _rows(rounds: Rounds) -> list[Row]:
         for peer in rounds.peers
     ]
     rows += [
-        rounds.row("delivery, p50", "ms", lambda o: o.p50_ms, peers.NCHAN, Aim("value", 5)),
-        rounds.row("delivery, p99", "ms", lambda o: o.p99_ms, peers.NCHAN, Aim("value", 25)),
+        rounds.row("delivery, p50", "ms", lambda o: o.p50_ms, nchan.NAME, Aim("value", 5)),
+        rounds.row("delivery, p99", "ms", lambda o: o.p99_ms, nchan.NAME, Aim("value", 25)),
         rounds.row("Redis connections", "", lambda o: o.connections, aim=Aim("value", 5)),
         rounds.row("reading commands per entry", "", lambda o: o.reads_per_entry),
     ]

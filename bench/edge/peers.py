@@ -1,4 +1,4 @@
-"""The peers of the follow edge, started beside ours."""
+"""The peers of the follow edge: two of our own writing, and how each is started beside ours."""
 
 from __future__ import annotations
 
@@ -7,27 +7,8 @@ from collections.abc import Callable
 
 from bench.edge.cores import SERVER
 from bench.edge.feed import Feed
-from bench.edge.nchan import NAME as NCHAN
-from bench.edge.nchan import side as nchan
 from bench.edge.place import Place
-from bench.edge.resumable import NAME as RESUMABLE
-from bench.edge.resumable import SHARE as RESUMABLE_SHARE
-from bench.edge.resumable import side as resumable
 from bench.edge.side import Side
-
-__all__ = [
-    "BARE",
-    "LOOP",
-    "LOOP_SHARE",
-    "NCHAN",
-    "RESUMABLE",
-    "RESUMABLE_SHARE",
-    "bare_write",
-    "nchan",
-    "resumable",
-    "started",
-    "xread_loop",
-]
 
 LOOP = "a loop per follower"
 BARE = "a bare write"
