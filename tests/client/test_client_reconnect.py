@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,7 +73,20 @@ def test_without_a_wish_each_wait_may_be_twice_the_last_up_to_a_bound() -> None:
 
 
 def test_a_busy_server_is_given_the_time_that_it_asks_for() -> None:
-    assert waits(Reply(503, {"retry-after": "7"})) == [7.0]
+    (wait,) = waits(Reply(503, {"retry-after": "7"}))
+    assert 7 <= wait <= 10.5
+
+
+@pytest.mark.parametrize(
+    "begin", [lambda: follow("job_1", None, RETRIES), lambda: get("job_1", wait=None, retries=RETRIES)]
+)
+def test_clients_that_were_refused_together_do_not_come_back_together(
+    begin: Callable[[], Steps[Any]],
+) -> None:
+    """A server that is full tells all of them the same."""
+    refused = Reply(503, {"retry-after": "7"})
+    each = [waits(refused, steps=begin()) for _ in range(20)]
+    assert len({round(wait, 3) for (wait,) in each}) > 10
 
 
 def test_a_server_that_asks_for_very_long_is_not_waited_for() -> None:

@@ -136,7 +136,7 @@ def _exchange(request: Request, retries: Retries, *, patient: bool = False) -> S
             reason, wish = error_of(reply), retry_after_seconds(reply)
             if failures >= most or (wish or 0) > retries.longest_retry_after_seconds:
                 raise reason
-        seconds = max(wish or 0, retries.wait_seconds(failures))
+        seconds = retries.wait_seconds(failures, wish)
         logger.info("%s Trying again in %.1f s.", reason, seconds)
         yield Sleep(seconds)
     raise AssertionError("count() does not end")

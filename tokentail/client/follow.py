@@ -109,7 +109,7 @@ class _Reconnect:
             raise error
         if wish > self._retries.longest_retry_after_seconds:
             raise error
-        seconds = max(wish, _seconds(retry_ms), self._retries.wait_seconds(self._failures))
+        seconds = max(_seconds(retry_ms), self._retries.wait_seconds(self._failures, wish))
         logger.info("Job %s: %s Connecting again in %.1f s.", self._job_id, error, seconds)
         return seconds
 

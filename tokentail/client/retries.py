@@ -30,8 +30,10 @@ class Retries:
     #: the server's heartbeats.
     silence_seconds: float = 45.0
 
-    def wait_seconds(self, failures: int) -> float:
-        """How long to wait after so many failures in a row."""
+    def wait_seconds(self, failures: int, wish: float | None = None) -> float:
+        """How long to wait after so many failures in a row. Never shorter than a server wished for; it
+        wishes the same for all that it refuses, so a part of that is random, too."""
         # 2**30 is far beyond any bound here and keeps the power from overflowing.
         full = min(self.first_seconds * 2.0 ** min(failures - 1, 30), self.longest_seconds)
-        return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load, not keeping a secret
+        chance = random.random()  # noqa: S311 - spreading load, not keeping a secret
+        return max(full * (0.5 + chance / 2), (wish or 0) * (1 + chance / 2))
