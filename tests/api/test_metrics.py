@@ -12,14 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from edge_within import edge_at
 from following import Client
 from given import TENANT, chat, enqueued, eventually
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from tokentail.api import app as app_module
 from tokentail.api import metrics as metrics_module
-from tokentail.api.app import REDIS_SECONDS, create_app
+from tokentail.api.app import REDIS_SECONDS
 from tokentail.shared import keys
 from tokentail.shared.queue import Queue
 from tokentail.shared.settings import Settings
@@ -58,21 +58,14 @@ def up(series: Series) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def edge_at(url: str, **settings: Any) -> AsyncIterator[Edge]:
-    asgi = create_app(Settings(redis_url=url, **settings))
-    assert isinstance(asgi, app_module.Edge)
-    app: Any = asgi._app
-    transport = httpx.ASGITransport(asgi)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://edge") as http,
-    ):
+async def measured(url: str, **settings: Any) -> AsyncIterator[Edge]:
+    async with edge_at(Settings(redis_url=url, **settings)) as (http, app):
         yield Edge(http, app)
 
 
 @pytest.fixture
 async def edge(redis_url: str) -> AsyncIterator[Edge]:
-    async with edge_at(redis_url, max_queue=2) as edge:
+    async with measured(redis_url, max_queue=2) as edge:
         yield edge
 
 
@@ -157,7 +150,7 @@ async def test_without_redis_is_told_that_it_is_away_and_what_else_is_known(
 ) -> None:
     monkeypatch.setattr(metrics_module, "REDIS_SECONDS", 0.2)
     server = new_redis_server()
-    async with edge_at(server.url) as edge:
+    async with measured(server.url) as edge:
         assert up(await edge.series()) == {"control": 1, "log": 1}
         # When Redis is gone, or takes connections and says nothing
         if how == "gone":
@@ -189,7 +182,7 @@ async def test_each_plane_is_told_by_itself(
 ) -> None:
     # Given logs on a server of their own, which goes away
     logs = new_redis_server()
-    async with edge_at(redis_url, log_redis_url=logs.url) as edge:
+    async with measured(redis_url, log_redis_url=logs.url) as edge:
         assert up(await edge.series()) == {"control": 1, "log": 1}
         logs.kill()
         # Then only the logs are said to be away, and what the queue's Redis knows is told

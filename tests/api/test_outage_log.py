@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
+from edge_within import edge_at
 from given import eventually
 from redis import exceptions as driver
 from structlog.testing import capture_logs
 
 from tokentail.api import watch as watch_module
-from tokentail.api.app import create_app
 from tokentail.api.headroom import Headroom
 from tokentail.api.outages import Hindrance, Outages, reason_of
 from tokentail.api.servers import Answer, Server, Servers
@@ -78,13 +77,7 @@ async def test_refused_requests_are_told_with_what_redis_said(
 ) -> None:
     # Given a Redis that is there, and stores nothing because its replicas are away
     server = new_redis_server()
-    asgi: Any = create_app(Settings(redis_url=server.url))
-    transport = httpx.ASGITransport(asgi)
-    async with (
-        asgi._app.router.lifespan_context(asgi._app),
-        httpx.AsyncClient(transport=transport, base_url="http://edge") as http,
-        store.client(server.url) as redis,
-    ):
+    async with edge_at(Settings(redis_url=server.url)) as (http, _), store.client(server.url) as redis:
         await redis.config_set("min-replicas-to-write", 1)
         with capture_logs() as lines:
             # When clients submit; Then they are sent away without details, and the operator gets them once

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Callable
 
-import httpx
 import pytest
+from edge_within import edge_at
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tokentail.api.app import Edge, create_app
 from tokentail.api.health import refusal_of
 from tokentail.api.servers import Answer, Server
 from tokentail.shared.errors import ConfigError, StoreUnavailable
@@ -24,28 +21,15 @@ TWO = Server(("log",), "two:1", "two:1")
 GONE = StoreUnavailable("Redis does not answer.")
 
 
-@asynccontextmanager
-async def edge_at(url: str, log_url: str | None = None) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
-    asgi = create_app(Settings(redis_url=url, log_redis_url=log_url))
-    assert isinstance(asgi, Edge)
-    app: Any = asgi._app
-    transport = httpx.ASGITransport(asgi)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://edge") as http,
-    ):
-        yield http, app.state.context
-
-
 async def test_with_both_planes_it_is_ready(redis_url: str) -> None:
-    async with edge_at(redis_url) as (http, _):
+    async with edge_at(Settings(redis_url=redis_url)) as (http, _):
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 async def test_when_told_to_stop_it_is_not(redis_url: str) -> None:
-    async with edge_at(redis_url) as (http, context):
-        context.draining = True
+    async with edge_at(Settings(redis_url=redis_url)) as (http, app):
+        app.state.context.draining = True
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()["status"]) == (503, "This process is stopping.")
 
@@ -56,8 +40,8 @@ async def test_without_a_whole_plane_it_is_not_and_says_which(
 ) -> None:
     # Given two planes, of which one is away
     server = new_redis_server()
-    urls = (server.url, redis_url) if gone == "control" else (redis_url, server.url)
-    async with edge_at(*urls) as (http, _):
+    url, log_url = (server.url, redis_url) if gone == "control" else (redis_url, server.url)
+    async with edge_at(Settings(redis_url=url, log_redis_url=log_url)) as (http, _):
         server.kill()
         answer = await http.get("/readyz")
     # Then it gets no requests, and tells who is missing
@@ -67,7 +51,7 @@ async def test_without_a_whole_plane_it_is_not_and_says_which(
 
 async def test_beside_a_redis_that_evicts_it_is_not(new_redis_server: Callable[..., RedisServer]) -> None:
     server = new_redis_server()
-    async with edge_at(server.url) as (http, _), Redis.from_url(server.url) as redis:
+    async with edge_at(Settings(redis_url=server.url)) as (http, _), Redis.from_url(server.url) as redis:
         await redis.config_set("maxmemory-policy", "allkeys-lru")
         answer = await http.get("/readyz")
     assert answer.status_code == 503

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import httpx
+from edge_within import edge_at
 from given import eventually
 from nodes import Nodes
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tokentail.api.app import Edge, create_app
 from tokentail.api.headroom import Headroom
 from tokentail.api.servers import Servers
 from tokentail.api.watch import Watch
@@ -36,14 +35,7 @@ async def test_a_node_that_is_away_is_named_and_the_others_go_on(
     nodes = await asyncio.to_thread(new_nodes)
     dead = nodes.primaries[1]
     settings = Settings(redis_url=redis_url, log_redis_url=nodes.url)
-    asgi = create_app(settings)
-    assert isinstance(asgi, Edge)
-    app: Any = asgi._app
-    transport = httpx.ASGITransport(asgi)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://edge") as http,
-    ):
+    async with edge_at(settings) as (http, _):
         assert (await http.get("/readyz")).json() == {"status": "ok"}
         dead.kill()
         # Then a balancer goes on sending requests, and whoever looks sees which node it is
