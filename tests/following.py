@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from given import eventually
+from given import at_work, eventually
 from redis.asyncio import Redis
 from sink import Sink
 
@@ -26,15 +26,8 @@ MAX_BYTES = 64 * 1024 * 1024
 async def tails_at(url: str, *, max_bytes: int = MAX_BYTES) -> AsyncIterator[Tails]:
     async with data_plane(url) as plane:
         tails = Tails(plane, max_bytes=max_bytes)
-        reader = asyncio.create_task(tails.run())
-        try:
+        async with at_work(tails.run()):
             yield tails
-        finally:
-            while not reader.done():
-                reader.cancel()
-                await asyncio.wait([reader], timeout=0.1)
-            if not reader.cancelled():
-                reader.result()
 
 
 async def readers_block(redis: Redis, count: int = 1) -> None:

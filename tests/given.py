@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
-from tokentail.shared import events, keys
+from tokentail.shared import events, keys, tasks
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.claim import Claim
 from tokentail.shared.cursor import Cursor
@@ -123,6 +124,18 @@ async def whole_log(redis: Redis, job_id: str) -> list[tuple[str, Any]]:
 
 async def read(logs: Logs, job_id: str, *after: Cursor) -> list[Entry]:
     return [entry async for entry in logs.read(job_id, *after)]
+
+
+@asynccontextmanager
+async def at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let something that runs for ever do so within the block, and only there. What it raised is raised."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        await tasks.end(task)
+        if not task.cancelled():
+            task.result()
 
 
 async def eventually(condition: Callable[[], Any], within: float = PATIENCE_SECONDS) -> Any:

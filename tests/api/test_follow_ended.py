@@ -11,6 +11,7 @@ from given import (
     PATIENCE_SECONDS,
     RESULT,
     TENANT,
+    at_work,
     attempt,
     completed,
     delta,
@@ -43,9 +44,8 @@ async def test_it_gets_the_ending_and_is_not_told_that_the_log_has_expired(
     async with OneServer(redis_url) as plane:
         tails = Tails(plane, max_bytes=MAX_BYTES)
         there = tails.follow(claim.job_id, START, Sink())
-        reading = asyncio.create_task(tails.run())
-        await eventually(lambda: there.tail.is_loaded and there.tail.end)
-        await tasks.end(reading)
+        async with at_work(tails.run()):
+            await eventually(lambda: there.tail.is_loaded and there.tail.end)
         cursor = Cursor(claim.fence, 2)
         await redis.xadd(keys.log(claim.job_id), {"e": events.encode(completed())}, id=str(cursor))
         await queue.finish(claim.job_id, claim.fence, cursor, completed(), RESULT)
@@ -56,10 +56,8 @@ async def test_it_gets_the_ending_and_is_not_told_that_the_log_has_expired(
         await asyncio.sleep(0)
         # Then it is told nothing until that has been
         assert not late.sent
-        reading = asyncio.create_task(tails.run())
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with at_work(tails.run()), asyncio.timeout(PATIENCE_SECONDS):
             await following
-        await tasks.end(reading)
     assert late.sent[0]["status"] == 200
     assert b"event: completed" in late.body
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from given import eventually
+from given import at_work, eventually
 from redis.asyncio import Redis
 
 from tokentail.api import watch as watch_module
@@ -15,7 +15,6 @@ from tokentail.api.headroom import Headroom
 from tokentail.api.servers import Servers
 from tokentail.api.watch import Watch
 from tokentail.shared import redis as store
-from tokentail.shared import tasks
 from tokentail.shared.errors import NoRoom
 from tokentail.shared.one_server import OneServer
 from tokentail.shared.settings import Settings
@@ -101,11 +100,10 @@ async def test_it_looks_again_and_again_also_while_redis_is_away(
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.01)
     async with headroom_at(own.url) as (headroom, redis):
         own.stop()
-        looking = asyncio.create_task(headroom.watch.run())
-        await asyncio.to_thread(own.start)
-        await fill_to(redis, 0.95)
-        await eventually(lambda: headroom.headroom.refusal)
-        await tasks.end(looking)
+        async with at_work(headroom.watch.run()):
+            await asyncio.to_thread(own.start)
+            await fill_to(redis, 0.95)
+            await eventually(lambda: headroom.headroom.refusal)
 
 
 async def test_a_user_who_may_not_ask_is_no_reason_to_refuse_or_to_break(own: RedisServer) -> None:

@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from events_endpoint import EventsEndpoint
 from following import MAX_BYTES
-from given import RESULT, TENANT, attempt, claimed, completed, enqueued, eventually, running, written
+from given import RESULT, TENANT, at_work, attempt, claimed, completed, enqueued, eventually, running, written
 from redis.asyncio import Redis
 
 from tokentail.api import follow as follow_module
 from tokentail.api.drain import Drain
 from tokentail.api.lookups import Lookups
 from tokentail.api.tails import Tails
-from tokentail.shared import tasks
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.log import Logs
 from tokentail.shared.one_server import OneServer
@@ -104,15 +103,13 @@ async def test_a_log_that_has_expired_is_said_to_be_gone_to_everybody_who_asks(
     # Given a job that has ended, and whose log is gone
     claim = await running(queue)
     await queue.finish(claim.job_id, claim.fence, Cursor(claim.fence, 1), completed(), RESULT)
-    reading = asyncio.create_task(tails.run())
     # When one asks for it, and another one at once after that
-    async with asyncio.timeout(20):
+    async with at_work(tails.run()), asyncio.timeout(20):
         for client in (ask(claim.job_id), ask(claim.job_id)):
             await client.run()
             # Then neither is left to wait for what can't come
             assert client.sent[0]["status"] == 410
     assert tails.all() == []
-    await tasks.end(reading)
 
 
 async def test_a_log_that_was_not_read_before_the_process_stops_is_not_said_to_be_gone(

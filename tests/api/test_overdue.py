@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from following import Client, tails_at
-from given import PATIENCE_SECONDS, TENANT, clock_passes, enqueued, eventually, read
+from given import PATIENCE_SECONDS, TENANT, at_work, clock_passes, enqueued, eventually, read
 from redis.asyncio import Redis
 
 from tokentail.api import overdue as overdue_module
 from tokentail.api.overdue import Overdue
-from tokentail.shared import tasks
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Logs
 from tokentail.shared.queue import Queue
@@ -62,14 +61,13 @@ async def test_it_looks_again_and_again_also_after_redis_was_away(
         return await real()
 
     monkeypatch.setattr(impatient, "expire", away_at_first)
-    looking = asyncio.create_task(Overdue(impatient, logs).run())
     record = await enqueued(impatient)
 
     async def ended() -> bool:
         return (await impatient.get(TENANT, record.id)).status == "failed"
 
-    await eventually(ended)
-    await tasks.end(looking)
+    async with at_work(Overdue(impatient, logs).run()):
+        await eventually(ended)
 
 
 async def test_a_job_that_is_deleted_at_that_moment_leaves_nothing(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from following import MAX_BYTES, Client, tails_at
-from given import RESULT, TENANT, attempt, completed, delta, enqueued, eventually, running, written
+from given import RESULT, TENANT, at_work, attempt, completed, delta, enqueued, eventually, running, written
 from redis.asyncio import Redis
 from sink import Sink
 
@@ -20,7 +20,6 @@ from tokentail.api import tails as tails_module
 from tokentail.api.sweeper import Sweeper
 from tokentail.api.tails import Tails
 from tokentail.shared import redis as store
-from tokentail.shared import tasks
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.job import new_id
@@ -39,16 +38,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def sweeping(url: str, queue: Queue, logs: Logs, **settings: Any) -> AsyncIterator[Tails]:
-    async with tails_at(url) as tails:
-        sweeper = asyncio.create_task(Sweeper(tails, queue, logs, Settings(redis_url=url, **settings)).run())
-        try:
-            yield tails
-        finally:
-            while not sweeper.done():
-                sweeper.cancel()
-                await asyncio.wait([sweeper], timeout=0.1)
-            if not sweeper.cancelled():
-                sweeper.result()
+    chosen = Settings(redis_url=url, **settings)
+    async with tails_at(url) as tails, at_work(Sweeper(tails, queue, logs, chosen).run()):
+        yield tails
 
 
 async def test_silence_brings_a_comment_and_again(redis_url: str, queue: Queue, logs: Logs) -> None:
@@ -187,10 +179,9 @@ async def test_an_ending_that_was_not_read_here_yet_is_not_taken_for_lost(
         tails = Tails(plane, max_bytes=MAX_BYTES)
         tail = tails.follow(claim.job_id, START, Sink()).tail
         heard = tail.heard_at
-        sweeper = asyncio.create_task(Sweeper(tails, queue, logs, settings).run())
-        # When its silence was looked at, more than once
-        await eventually(lambda: tail.is_over or tail.heard_at > heard + 0.2)
-        await tasks.end(sweeper)
+        async with at_work(Sweeper(tails, queue, logs, settings).run()):
+            # When its silence was looked at, more than once
+            await eventually(lambda: tail.is_over or tail.heard_at > heard + 0.2)
     # Then the follower goes on waiting for the ending
     assert not tail.is_over
 

@@ -6,12 +6,11 @@ import asyncio
 
 import pytest
 from following import Client, tails_at
-from given import PATIENCE_SECONDS, TENANT, enqueued
+from given import PATIENCE_SECONDS, TENANT, at_work, enqueued
 from redis.asyncio import Redis
 
 from tokentail.api import sweeper as sweeper_module
 from tokentail.api.sweeper import Sweeper
-from tokentail.shared import tasks
 from tokentail.shared.job import Record
 from tokentail.shared.log import Logs
 from tokentail.shared.queue import Queue
@@ -35,8 +34,7 @@ async def test_jobs_that_are_deleted_while_they_are_looked_at_end_their_follower
     monkeypatch.setattr(sweeper_module, "SWEEP_SECONDS", 0.01)
     monkeypatch.setattr(sweeper_module, "CHECK_SECONDS", 0.05)
     queue = Deleting(redis, settings)
-    async with tails_at(redis_url) as tails:
-        sweeper = asyncio.create_task(Sweeper(tails, queue, logs, settings).run())
+    async with tails_at(redis_url) as tails, at_work(Sweeper(tails, queue, logs, settings).run()):
         for _ in range(2):
             # When it reads the record of a job that was cancelled by a process that died before the log was
             # told, and the job is deleted before it can tell the log
@@ -45,4 +43,3 @@ async def test_jobs_that_are_deleted_while_they_are_looked_at_end_their_follower
             # Then the follower's stream ends, and so it does the next time
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await client.ended()
-        await tasks.end(sweeper)

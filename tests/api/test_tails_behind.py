@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from following import MAX_BYTES, Client
-from given import attempt, completed, delta, eventually, written
+from given import at_work, attempt, completed, delta, eventually, written
 from redis.asyncio import Redis
 from sink import Sink
 
@@ -38,22 +37,10 @@ def tails(plane: OneServer) -> Tails:
     return Tails(plane, max_bytes=MAX_BYTES)
 
 
-@asynccontextmanager
-async def reading(tails: Tails) -> AsyncIterator[None]:
-    """The reader at work within the block, and only there."""
-    task = asyncio.create_task(tails.run())
-    try:
-        yield
-    finally:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=0.1)
-
-
 async def loaded(tails: Tails, job_id: str) -> Follower:
     """A follower that has been told all there is, and keeps the log watched; the reader then stops."""
     client = Client(tails, job_id)
-    async with reading(tails):
+    async with at_work(tails.run()):
         await eventually(lambda: client.follower.tail.is_loaded)
     return client.follower
 
@@ -73,7 +60,7 @@ async def test_a_cursor_that_is_ahead_of_what_was_read_here_is_no_reason_to_rese
     await written(redis, job_id, FENCE, delta("b"), delta("c"), seq=2)
     # When somebody comes who has seen one of them elsewhere
     client = Client(tails, job_id, Cursor(FENCE, 2))
-    async with reading(tails):
+    async with at_work(tails.run()):
         said = await told(client, b'"content":"c"')
     # Then it goes on behind it
     assert b"event: reset" not in said
@@ -87,7 +74,7 @@ async def test_a_cursor_that_is_not_there_after_another_look_is_reset(
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await loaded(tails, job_id)
     client = Client(tails, job_id, Cursor(FENCE, 9))
-    async with reading(tails):
+    async with at_work(tails.run()):
         await told(client, b"event: reset")
 
 
@@ -109,7 +96,7 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
 
     monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
     Client(tails, new_id())
-    async with reading(tails):
+    async with at_work(tails.run()):
         await eventually(lambda: came and came[0].follower.tail.is_loaded)
         # Then it waits for what comes behind that entry
         await written(redis, job_id, FENCE, delta("c"), seq=3)
@@ -136,7 +123,7 @@ async def test_the_first_answer_of_all_answers_nobody_who_came_while_it_was_on_i
         return answer
 
     monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
-    async with reading(tails):
+    async with at_work(tails.run()):
         await eventually(lambda: came and came[0].follower.tail.is_loaded)
         await written(redis, job_id, FENCE, delta("c"), seq=3)
         said = await told(came[0], b'"content":"c"')
@@ -152,7 +139,7 @@ async def test_a_log_that_was_empty_when_last_read_is_looked_at_again_before_it_
     await loaded(tails, job_id)
     await written(redis, job_id, FENCE, completed())
     client = Client(tails, job_id)
-    async with reading(tails):
+    async with at_work(tails.run()):
         await told(client, b"event: completed")
 
 
@@ -161,7 +148,7 @@ async def test_an_unknown_cursor_is_reset_also_where_the_ending_fills_a_page(
 ) -> None:
     await written(redis, job_id, FENCE, attempt(), *[delta("x")] * (PAGE - 2), completed())
     client = Client(tails, job_id, Cursor(1, 1))
-    async with reading(tails):
+    async with at_work(tails.run()):
         await told(client, b"event: reset")
 
 
@@ -180,7 +167,7 @@ async def test_followers_of_new_logs_do_not_keep_the_others_waiting(
 
     monkeypatch.setattr(reader, "_take", let_somebody_come)
     client = Client(tails, job_id)
-    async with reading(tails):
+    async with at_work(tails.run()):
         await eventually(lambda: client.follower.tail.is_loaded)
         # When something is said in the log that is known already
         await written(redis, job_id, FENCE, attempt())
@@ -201,6 +188,6 @@ async def test_a_log_whose_ending_was_not_read_here_yet_is_not_taken_for_expired
     await asyncio.sleep(0)
     # Then it is told nothing before the ending is known
     assert not known.done()
-    async with reading(tails), asyncio.timeout(20):
+    async with at_work(tails.run()), asyncio.timeout(20):
         await known
     assert follower.tail.ended

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from given import attempt, delta, whole_log
+from given import at_work, attempt, delta, whole_log
 from redis.asyncio import Redis
 
 from tokentail.shared import redis as store
@@ -42,14 +41,8 @@ async def desk(url: str, look_url: str | None = None, **options: float) -> Async
     async with data_plane(url) as plane, store.client(look_url or url) as look:
         logs = Logs(plane)
         appender = Appender(plane, logs, **options)
-        running = asyncio.create_task(appender.run())
-        try:
+        async with at_work(appender.run()):
             yield Desk(appender, logs, look)
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
-            if not running.cancelled():
-                running.result()
 
 
 def say(writer: Writer, words: Iterable[object]) -> None:
