@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from control_plane import logs, queue, redis, settings
+from filled_tail import follow, new
 from following import tails_at
 
 from tokentail.api.tails import Tails
 
-__all__ = ["logs", "queue", "redis", "settings"]
+__all__ = ["follow", "logs", "new", "queue", "redis", "settings"]
 
 
 @pytest.fixture

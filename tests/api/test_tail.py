@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 
 import pytest
-from filled_tail import FENCE, LOG, add, frames, rows, said, stored, tail_of
+from filled_tail import FENCE, New, add, frames, rest, rows, said, tail_of
 from given import delta, eventually
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.asyncio import Redis
-from sink import Sink
 
 from tokentail.api import sse
 from tokentail.api import tail as tail_module
-from tokentail.api.follower import RETRY_MS, Follower
+from tokentail.api.follower import RETRY_MS
 from tokentail.api.tail import Tail
 from tokentail.shared import events
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
-from tokentail.shared.log import Logs
 
 
-@pytest.fixture
-def follow(logs: Logs) -> Callable[..., tuple[Follower, Sink]]:
-    def follow_it(tail: Tail, after: Cursor = START) -> tuple[Follower, Sink]:
-        sink = Sink()
-        follower = Follower(tail, after, sink, logs)
-        tail.followers.add(follower)
-        follower.start()
-        return follower, sink
-
-    return follow_it
-
-
-Follow = Callable[..., tuple[Follower, Sink]]
-
-
-async def rest(followed: tuple[Follower, Sink]) -> bytes:
-    """All that it is told until its stream is over."""
-    follower, sink = followed
-    async with asyncio.timeout(20):
-        await follower.over
-    return said(sink)
-
-
-async def test_from_every_cursor_the_rest_and_nothing_else(follow: Follow) -> None:
+async def test_from_every_cursor_the_rest_and_nothing_else(follow: New) -> None:
     log = rows()
     tail = tail_of(*log)
     assert await rest(follow(tail)) == frames(log)
@@ -55,7 +28,7 @@ async def test_from_every_cursor_the_rest_and_nothing_else(follow: Follow) -> No
         assert await rest(follow(tail, cursor)) == frames(log[index + 1 :])
 
 
-async def test_what_comes_later_is_told_as_it_comes(follow: Follow) -> None:
+async def test_what_comes_later_is_told_as_it_comes(follow: New) -> None:
     log = rows()
     tail = tail_of(*log[:3])
     _, sink = follow(tail, log[1][0])
@@ -72,13 +45,13 @@ async def test_what_comes_later_is_told_as_it_comes(follow: Follow) -> None:
     "cursor", [Cursor(FENCE, 99), Cursor(FENCE + 1, 0), Cursor(FENCE - 1, 3), Cursor(1, 1)]
 )
 async def test_a_cursor_that_can_not_be_proven_is_told_so_and_gets_everything(
-    follow: Follow, cursor: Cursor
+    follow: New, cursor: Cursor
 ) -> None:
     log = rows()
     assert await rest(follow(tail_of(*log), cursor)) == sse.reset(str(cursor)) + frames(log)
 
 
-async def test_before_the_log_is_read_a_cursor_is_neither_proven_nor_refused(follow: Follow) -> None:
+async def test_before_the_log_is_read_a_cursor_is_neither_proven_nor_refused(follow: New) -> None:
     # Given a log of which the beginning is there
     log = rows()
     tail = tail_of(*log[:4])
@@ -90,7 +63,7 @@ async def test_before_the_log_is_read_a_cursor_is_neither_proven_nor_refused(fol
     assert said(sink) == frames(log[6:])
 
 
-async def test_the_retry_stands_before_the_first_block_and_differs_between_clients(follow: Follow) -> None:
+async def test_the_retry_stands_before_the_first_block_and_differs_between_clients(follow: New) -> None:
     waits = set()
     for _ in range(20):
         _, sink = follow(tail_of(*rows()))
@@ -102,9 +75,7 @@ async def test_the_retry_stands_before_the_first_block_and_differs_between_clien
     assert all(RETRY_MS[0] <= wait <= RETRY_MS[1] for wait in waits)
 
 
-async def test_a_client_far_behind_catches_up_in_pieces(
-    follow: Follow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_far_behind_catches_up_in_pieces(follow: New, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "PIECE_BYTES", 200)
     log = rows()
     follower, sink = follow(tail_of(*log))
@@ -115,7 +86,7 @@ async def test_a_client_far_behind_catches_up_in_pieces(
     assert all(piece.endswith(b"\n\n\r\n") for piece in sink.writes[1:])
 
 
-async def test_a_client_whose_connection_is_full_is_given_nothing_and_then_all_of_it(follow: Follow) -> None:
+async def test_a_client_whose_connection_is_full_is_given_nothing_and_then_all_of_it(follow: New) -> None:
     # Given a client that takes nothing more, and another one
     log = rows()
     tail = tail_of(*log[:2])
@@ -137,7 +108,7 @@ async def test_a_client_whose_connection_is_full_is_given_nothing_and_then_all_o
     assert await rest((follower, slow)) == frames(log)
 
 
-async def test_a_client_that_is_filled_by_the_news_misses_nothing_of_it(follow: Follow) -> None:
+async def test_a_client_that_is_filled_by_the_news_misses_nothing_of_it(follow: New) -> None:
     # Given a connection that says while it is written to that it can take no more
     log = rows()
     tail = tail_of(*log[:1])
@@ -158,7 +129,7 @@ async def test_a_client_that_is_filled_by_the_news_misses_nothing_of_it(follow: 
     await eventually(lambda: said(sink) == frames(log[:3]))
 
 
-async def test_a_turn_that_comes_late_tells_nothing_twice(follow: Follow) -> None:
+async def test_a_turn_that_comes_late_tells_nothing_twice(follow: New) -> None:
     # Given a client that took something again, and got everything before its turn came
     log = rows()
     tail = tail_of(*log[:2])
@@ -176,7 +147,7 @@ async def test_a_turn_that_comes_late_tells_nothing_twice(follow: Follow) -> Non
     assert said(sink) == frames(log[:3])
 
 
-async def test_a_follower_that_is_full_when_the_log_ends_is_told_the_ending(follow: Follow) -> None:
+async def test_a_follower_that_is_full_when_the_log_ends_is_told_the_ending(follow: New) -> None:
     log = rows()
     tail = tail_of(*log[:3])
     follower, sink = follow(tail)
@@ -187,7 +158,7 @@ async def test_a_follower_that_is_full_when_the_log_ends_is_told_the_ending(foll
     assert await rest((follower, sink)) == frames(log)
 
 
-async def test_a_ping_ends_no_block_and_is_not_put_upon_who_takes_nothing(follow: Follow) -> None:
+async def test_a_ping_ends_no_block_and_is_not_put_upon_who_takes_nothing(follow: New) -> None:
     log = rows()
     follower, sink = follow(tail_of(log[0]))
     follower.ping()
@@ -197,7 +168,7 @@ async def test_a_ping_ends_no_block_and_is_not_put_upon_who_takes_nothing(follow
     assert said(sink) == frames(log[:1]) + sse.PING
 
 
-async def test_a_closed_follower_is_told_nothing_more(follow: Follow) -> None:
+async def test_a_closed_follower_is_told_nothing_more(follow: New) -> None:
     log = rows()
     tail = tail_of(*log[:2])
     follower, sink = follow(tail)
@@ -209,7 +180,7 @@ async def test_a_closed_follower_is_told_nothing_more(follow: Follow) -> None:
     assert said(sink) == frames(log[:2])
 
 
-async def test_a_client_that_goes_is_followed_by_nothing(follow: Follow) -> None:
+async def test_a_client_that_goes_is_followed_by_nothing(follow: New) -> None:
     tail = tail_of(*rows()[:2])
     follower, sink = follow(tail)
     sink.lose()
@@ -217,7 +188,7 @@ async def test_a_client_that_goes_is_followed_by_nothing(follow: Follow) -> None
     assert not tail.live
 
 
-async def test_a_log_that_is_gone_ends_its_followers_after_what_there_was(follow: Follow) -> None:
+async def test_a_log_that_is_gone_ends_its_followers_after_what_there_was(follow: New) -> None:
     log = rows()[:3]
     tail = tail_of(*log)
     followed = follow(tail)
@@ -226,14 +197,14 @@ async def test_a_log_that_is_gone_ends_its_followers_after_what_there_was(follow
     assert await rest(followed) == frames(log)
 
 
-async def test_a_log_that_is_gone_before_it_was_read_ends_with_nothing_but_a_reset(follow: Follow) -> None:
+async def test_a_log_that_is_gone_before_it_was_read_ends_with_nothing_but_a_reset(follow: New) -> None:
     tail = Tail(new_id())
     tail.gone = True
     assert await rest(follow(tail)) == b""
     assert await rest(follow(tail, Cursor(5, 5))) == sse.reset("5-5")
 
 
-async def test_a_follower_at_the_ending_ends_with_nothing(follow: Follow) -> None:
+async def test_a_follower_at_the_ending_ends_with_nothing(follow: New) -> None:
     log = rows()
     assert await rest(follow(tail_of(*log), log[-1][0])) == b""
 
@@ -244,75 +215,6 @@ async def test_an_ending_makes_a_tail_over() -> None:
     assert not tail.is_over
     add(tail, log[-1])
     assert (tail.ended, tail.is_over, tail.position) == (True, True, str(log[-1][0]).encode())
-
-
-# What is no longer held
-
-
-async def test_from_every_cursor_the_rest_also_of_what_is_no_longer_held(
-    follow: Follow, redis: Redis
-) -> None:
-    # Given a log of two attempts in Redis, of which memory has let go at some place
-    log = [*rows(log=LOG[:-1]), *rows(FENCE + 7)]
-    for held_from in (1, 5, 12, len(log)):
-        tail = tail_of(*log[:held_from])
-        tail.shed()
-        add(tail, *log[held_from:])
-        await stored(redis, tail, log)
-        # Then a client that comes with any cursor gets the rest
-        for index, after in enumerate([START, *(cursor for cursor, _ in log)]):
-            assert await rest(follow(tail, after)) == frames(log[index:])
-
-
-async def test_who_reads_again_what_is_no_longer_held_goes_on_live(follow: Follow, redis: Redis) -> None:
-    log = rows()
-    tail = tail_of(*log[:4])
-    # Given a Redis that is ahead of this process
-    await stored(redis, tail, log[:6])
-    tail.shed()
-    followed = follow(tail)
-    await eventually(lambda: said(followed[1]) == frames(log[:4]))
-    # When the process has read on
-    for row in log[4:]:
-        add(tail, row)
-    # Then nothing was told twice
-    assert await rest(followed) == frames(log)
-
-
-async def test_who_reads_again_waits_for_room(
-    follow: Follow, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    log = rows()
-    tail = tail_of(*log)
-    await stored(redis, tail, log)
-    tail.shed()
-    # Given a client whose connection is full when the log is there
-    follower, sink = follow(tail)
-    sink.fill()
-    await eventually(lambda: said(sink) == frames(log))
-    assert not follower.over.done()
-    sink.drain()
-    assert await rest((follower, sink)) == frames(log)
-
-
-async def test_a_log_that_goes_while_it_is_read_again_ends_its_follower(follow: Follow) -> None:
-    # Given a log that memory has let go of and that Redis no longer has
-    tail = tail_of(*rows()[:5])
-    tail.shed()
-    # Then who needs it is sent away, to be told what is true when it comes back
-    assert await rest(follow(tail)) == b""
-
-
-async def test_a_client_that_goes_while_the_log_is_read_again_leaves_nothing_behind(follow: Follow) -> None:
-    tail = tail_of(*rows()[:5])
-    tail.shed()
-    follower, sink = follow(tail)
-    task = follower._replaying
-    assert task is not None
-    sink.lose()
-    async with asyncio.timeout(20):
-        await asyncio.wait([task])
-    assert said(sink) == b""
 
 
 # Cursors
