@@ -46,6 +46,11 @@ LOOK_SECONDS = 1.0
 GOODBYE_SECONDS = 5.0
 
 
+def worker_id() -> str:
+    """`<host>:<pid>:<random>`: readable by operators, never used twice."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
 class Pool(Worker):
     """Claims jobs as slots are free, runs them, keeps their leases, and drains on SIGTERM.
 
@@ -71,7 +76,7 @@ class Pool(Worker):
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
         )
-        self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"  # Never used twice.
+        self.id = worker_id()
         self._queue = queue
         self._listening = listening
         self._new_attempt = new_attempt
