@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from control_plane import logs, queue, redis, settings
+from events_endpoint import ask, context
 from filled_tail import follow, new
 from following import tails_at
 
 from tokentail.api.tails import Tails
 
-__all__ = ["follow", "logs", "new", "queue", "redis", "settings"]
+__all__ = ["ask", "context", "follow", "logs", "new", "queue", "redis", "settings"]
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 from sink import Sink
 
@@ -22,22 +24,9 @@ from tokentail.shared.settings import Settings
 class EventsEndpoint:
     """One client's request for a job's events. `run` it as a task; `leave` is what a client does."""
 
-    def __init__(
-        self,
-        job_id: str,
-        *,
-        redis: Redis,
-        plane: OneServer,
-        queue: Queue,
-        logs: Logs,
-        tails: Tails,
-        method: str = "GET",
-    ) -> None:
-        models = ModelList.load(ModelList.demo_path())
-        servers = Servers(redis, plane, Settings())
-        context = Context(Settings(), models, redis, queue, logs, tails, servers, Headroom())
-        self.context = context
+    def __init__(self, job_id: str, context: Context, method: str) -> None:
         self._job_id = job_id
+        self.context = context
         self.sent: list[dict[str, Any]] = []
         self._sink = Sink()
         self._scope: dict[str, Any] = {
@@ -63,3 +52,27 @@ class EventsEndpoint:
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
+
+
+Ask = Callable[..., EventsEndpoint]
+
+
+@pytest.fixture
+async def context(
+    redis_url: str, redis: Redis, queue: Queue, logs: Logs, tails: Tails
+) -> AsyncIterator[Context]:
+    """One process."""
+    settings, models = Settings(redis_url=redis_url), ModelList.load(ModelList.demo_path())
+    async with OneServer(redis_url) as plane:
+        servers = Servers(redis, plane, settings)
+        yield Context(settings, models, redis, queue, logs, tails, servers, Headroom())
+
+
+@pytest.fixture
+def ask(context: Context) -> Ask:
+    """Makes requests to it."""
+
+    def make(job_id: str, method: str = "GET") -> EventsEndpoint:
+        return EventsEndpoint(job_id, context, method)
+
+    return make

@@ -5,35 +5,29 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from events_endpoint import EventsEndpoint
-from following import tails_at
+from events_endpoint import Ask
 from given import enqueued
-from redis.asyncio import Redis
 
 from tokentail.shared.job import Record
-from tokentail.shared.log import Logs
-from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
 
 
 async def test_a_follower_whose_record_came_after_the_signal_is_let_go(
-    queue: Queue, logs: Logs, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a job that waits, and a process that is told to stop while it asks for the job's record
     job_id = (await enqueued(queue)).id
-    async with tails_at(redis_url) as tails, OneServer(redis_url) as plane:
-        client = EventsEndpoint(job_id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails)
-        get = queue.get
+    client, get = ask(job_id), queue.get
 
-        async def get_as_the_signal_comes(tenant: str, wanted: str) -> Record:
-            record = await get(tenant, wanted)
-            client.context.draining = True
-            return record
+    async def get_as_the_signal_comes(tenant: str, wanted: str) -> Record:
+        record = await get(tenant, wanted)
+        client.context.draining = True
+        return record
 
-        monkeypatch.setattr(queue, "get", get_as_the_signal_comes)
-        # When somebody follows the job
-        async with asyncio.timeout(20):
-            await client.run()
+    monkeypatch.setattr(queue, "get", get_as_the_signal_comes)
+    # When somebody follows the job
+    async with asyncio.timeout(20):
+        await client.run()
     # Then the stream opens and ends cleanly, for the client to go on elsewhere
     assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
     assert not client.sent[-1].get("more_body", False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-from events_endpoint import EventsEndpoint
+from events_endpoint import Ask
 from following import MAX_BYTES
 from given import RESULT, TENANT, at_work, attempt, claimed, completed, enqueued, eventually, running, written
 from redis.asyncio import Redis
@@ -20,27 +20,12 @@ from tokentail.shared.log import Logs
 from tokentail.shared.one_server import OneServer
 from tokentail.shared.queue import Queue
 
-Ask = Callable[..., EventsEndpoint]
-
 
 @pytest.fixture
 async def tails(redis_url: str) -> AsyncIterator[Tails]:
     """Their reader does not run: what is in a log is not known in time."""
     async with OneServer(redis_url) as plane:
         yield Tails(plane, max_bytes=MAX_BYTES)
-
-
-@pytest.fixture
-async def ask(redis_url: str, redis: Redis, queue: Queue, logs: Logs, tails: Tails) -> AsyncIterator[Ask]:
-    """Makes requests for a job's events."""
-    async with OneServer(redis_url) as plane:
-
-        def make(job_id: str, method: str = "GET") -> EventsEndpoint:
-            return EventsEndpoint(
-                job_id, redis=redis, plane=plane, queue=queue, logs=logs, tails=tails, method=method
-            )
-
-        yield make
 
 
 async def ended_job(queue: Queue, redis: Redis) -> str:
