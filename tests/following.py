@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 from given import at_work, eventually
-from redis.asyncio import Redis
 from sink import Sink
 
 from tokentail.api.follower import Follower
@@ -30,15 +29,6 @@ async def tails_at(url: str, *, max_bytes: int = MAX_BYTES) -> AsyncIterator[Tai
             yield tails
 
 
-async def readers_block(redis: Redis, count: int = 1) -> None:
-    """Wait until so many reads do."""
-
-    async def blocked() -> bool:
-        return bool((await redis.info("clients"))["blocked_clients"] == count)
-
-    await eventually(blocked)
-
-
 def told(fence: int, *log: Event) -> list[tuple[str | None, Any]]:
     """What a `Client` has been told of an attempt: (id, event) of each entry."""
     return [(f"{fence}-{seq}", event) for seq, event in enumerate(log)]
@@ -49,6 +39,7 @@ class Client:
 
     def __init__(self, tails: Tails, job_id: str, after: Cursor = START) -> None:
         self.tails = tails
+        self.job_id = job_id
         self.sink = Sink()
         self.follower: Follower = tails.follow(job_id, after, self.sink)
         self.follower.start()

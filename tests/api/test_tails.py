@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from following import Client, readers_block, told
+from following import Client, told
 from given import attempt, completed, delta, eventually, failed, written
 from redis.asyncio import Redis
 from sink import Sink
@@ -16,12 +17,22 @@ from tokentail.api import reader as reader_module
 from tokentail.api import tails as tails_module
 from tokentail.api.tails import Tails
 from tokentail.shared import keys
-from tokentail.shared import redis as store
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 
 FENCE = 1_763_881_234_567
 WORDS = [delta(str(n)) for n in range(10)]
+
+
+@pytest.fixture
+def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No log is read unless something is known to have changed."""
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 3600.0)
+
+
+async def reads(redis: Redis) -> int:
+    """How many there were."""
+    return int((await redis.info("commandstats")).get("cmdstat_xread", {}).get("calls", 0))
 
 
 async def test_resuming_from_every_cursor_is_the_rest_of_the_whole(tails: Tails, redis: Redis) -> None:
@@ -76,11 +87,12 @@ async def test_a_log_that_does_not_exist_yet_is_followed_from_its_first_entry(
 ) -> None:
     job_id = new_id()
     client = Client(tails, job_id)
-    await readers_block(redis)
+    await eventually(lambda: client.follower.tail.is_loaded)
     await written(redis, job_id, FENCE, attempt(), failed())
     assert await client.ended() == told(FENCE, attempt(), failed())
 
 
+@pytest.mark.usefixtures("never_by_itself")
 async def test_a_log_longer_than_a_page_is_read_to_its_end(
     tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,53 +116,72 @@ async def test_a_cursor_that_the_log_never_held_is_reset(tails: Tails, redis: Re
     ]
 
 
-async def test_a_new_log_is_read_at_once_although_the_reader_blocks_on_others(
-    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a reader that blocks for long on a silent log
-    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
+@pytest.mark.usefixtures("never_by_itself")
+async def test_a_new_log_is_read_at_once_although_the_others_are_silent(tails: Tails, redis: Redis) -> None:
+    # Given a reader that waits for a log to say something
     silent = Client(tails, new_id())
-    await readers_block(redis)
+    await eventually(lambda: silent.follower.tail.is_loaded)
     for _ in range(20):
         # When somebody follows another
         job_id = new_id()
         await written(redis, job_id, FENCE, attempt(), completed())
-        async with asyncio.timeout(3):
-            assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
-        await readers_block(redis)
+        assert await Client(tails, job_id).ended() == told(FENCE, attempt(), completed())
     await silent.gone()
 
 
-async def test_live_entries_of_a_new_log_are_not_held_up_by_the_read_under_way(
-    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("never_by_itself")
+async def test_what_a_log_says_is_heard_at_once_whether_it_was_there_or_not(
+    tails: Tails, redis: Redis
 ) -> None:
-    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
-    silent = Client(tails, new_id())
-    await readers_block(redis)
     job_id = new_id()
     client = Client(tails, job_id)
-    await eventually(lambda: client.follower.tail.is_loaded, within=3)
-    await written(redis, job_id, FENCE, attempt(), completed())
-    async with asyncio.timeout(3):
-        assert await client.ended() == told(FENCE, attempt(), completed())
-    await silent.gone()
+    await eventually(lambda: client.follower.tail.is_loaded)
+    for seq in range(20):
+        await written(redis, job_id, FENCE, delta(str(seq)), seq=seq)
+        await client.saw(seq + 1)
 
 
-async def test_a_reader_that_was_woken_for_a_new_log_is_left_in_peace_then(
-    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a reader that blocks, and is woken for the log of a job that waits in the queue
-    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
-    clients = [Client(tails, new_id())]
-    await readers_block(redis)
-    for _ in range(10):
-        clients.append(Client(tails, new_id()))
-        await eventually(lambda: clients[-1].follower.tail.is_loaded)
-    # Then nobody goes on waking it
-    (reader,) = tails._readers
-    await eventually(lambda: reader._nudging is None or reader._nudging.done(), within=2)
+@pytest.mark.usefixtures("never_by_itself")
+async def test_only_logs_that_have_changed_are_read(tails: Tails, redis: Redis) -> None:
+    # Given many logs that are followed, and one that is not
+    clients = [Client(tails, new_id()) for _ in range(50)]
+    for client in clients:
+        await eventually(lambda client=client: client.follower.tail.is_loaded)
+    async with redis.monitor() as monitor:
+        # When one of them says something, and the other one, too
+        await written(redis, new_id(), FENCE, attempt())
+        await written(redis, clients[7].job_id, FENCE, attempt(), completed())
+        await clients[7].ended()
+        await redis.echo("that was it")
+        said = [command["command"] async for command in _until_echo(monitor)]
+    # Then Redis was asked for that one only
+    asked = [command for command in said if command.startswith("XREAD")]
+    assert asked
+    assert all(
+        command.count(":log:") == 1 and clients[7].follower.tail.job_id in command for command in asked
+    )
     for client in clients:
         await client.gone()
+
+
+async def _until_echo(monitor: Any) -> AsyncIterator[dict[str, Any]]:
+    async for command in monitor.listen():
+        if command["command"].startswith("ECHO"):
+            return
+        yield command
+
+
+async def test_a_change_that_nobody_tells_of_is_found_all_the_same(tails: Tails, redis: Redis) -> None:
+    # Given a reader to which no word of changes gets through any more
+    job_id = new_id()
+    client = Client(tails, job_id)
+    await eventually(lambda: client.follower.tail.is_loaded)
+    (reader,) = tails._readers
+    assert reader._tracking is not None
+    reader._tracking._heard = lambda _: None
+    # When something is said; Then it is read a little later
+    await written(redis, job_id, FENCE, attempt(), completed())
+    assert await client.ended() == told(FENCE, attempt(), completed())
 
 
 async def test_jobs_do_not_mix(tails: Tails, redis: Redis) -> None:
@@ -167,13 +198,16 @@ async def test_jobs_do_not_mix(tails: Tails, redis: Redis) -> None:
 
 
 async def test_a_process_holds_one_connection_for_all_its_followers(tails: Tails, redis: Redis) -> None:
+    before = (await redis.info("clients"))["connected_clients"]
     clients = [Client(tails, new_id()) for _ in range(50)]
-    await readers_block(redis)
-    assert (await redis.info("clients"))["blocked_clients"] == 1
+    for client in clients:
+        await eventually(lambda client=client: client.follower.tail.is_loaded)
+    assert (await redis.info("clients"))["connected_clients"] == before + 1
     for client in clients:
         await client.gone()
 
 
+@pytest.mark.usefixtures("never_by_itself")
 async def test_those_who_come_back_at_once_cost_redis_nothing(tails: Tails, redis: Redis) -> None:
     # Given clients that have followed a log so far
     job_id = new_id()
@@ -182,8 +216,7 @@ async def test_those_who_come_back_at_once_cost_redis_nothing(tails: Tails, redi
     clients = [Client(tails, job_id) for _ in range(20)]
     for client in clients:
         await client.saw(len(log))
-    await readers_block(redis)
-    before = (await redis.info("commandstats")).get("cmdstat_xread", {}).get("calls", 0)
+    before = await reads(redis)
     # When all of them drop and come back, each from another place
     for client in clients:
         await client.gone()
@@ -192,8 +225,7 @@ async def test_those_who_come_back_at_once_cost_redis_nothing(tails: Tails, redi
     for number, client in enumerate(again):
         assert client.events == told(FENCE, *log)[number % len(log) + 1 :]
     # And nothing was asked of Redis, and nobody began to read anew
-    stats = await redis.info("commandstats")
-    assert stats.get("cmdstat_xread", {}).get("calls", 0) == before
+    assert await reads(redis) == before
     assert len(tails.all()) == 1
     # And they hear what comes
     await written(redis, job_id, FENCE, completed(), seq=len(log))
@@ -266,18 +298,19 @@ async def test_what_was_asked_for_a_forgotten_log_is_not_taken_for_its_successor
     # Given a log that is forgotten and followed anew while an answer for it is on its way
     job_id = new_id()
     (reader,) = tails._readers
-    ask, came = reader._ask, []
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    await Client(tails, job_id).saw(2)
+    assert reader._tracking is not None
+    ask, came = reader._tracking.ask, []
 
-    async def ask_then_begin_anew(*question: Any, **options: Any) -> Any:
-        answer = await ask(*question, **options)
-        if answer and tails.all()[0].end == 2 and not came:
+    async def ask_then_begin_anew(*question: Any) -> Any:
+        answer = await ask(*question)
+        if answer[0] and tails.all()[0].end == 2 and not came:
             tails.forget(tails.all()[0])
             came.append(Client(tails, job_id))
         return answer
 
-    monkeypatch.setattr(reader, "_ask", ask_then_begin_anew)
-    await written(redis, job_id, FENCE, attempt(), delta("a"))
-    await Client(tails, job_id).saw(2)
+    monkeypatch.setattr(reader._tracking, "ask", ask_then_begin_anew)
     await written(redis, job_id, FENCE, delta("b"), seq=2)
     await eventually(lambda: came)
     await written(redis, job_id, FENCE, completed(), seq=3)

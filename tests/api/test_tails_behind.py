@@ -13,6 +13,7 @@ from sink import Sink
 
 from tokentail.api.follower import Follower
 from tokentail.api.tails import Tails
+from tokentail.api.tracking import Tracking
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.job import new_id
 from tokentail.shared.log import PAGE
@@ -84,17 +85,16 @@ async def test_an_answer_to_an_older_question_does_not_make_a_cursor_doubtful(
     # Given a read that was answered, and then somebody who has seen a newer entry elsewhere
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     await loaded(tails, job_id)
-    (reader,) = tails._readers
-    ask, came = reader._ask, []
+    ask, came = Tracking.ask, []
 
-    async def ask_then_let_somebody_come(*question, **options):
-        answer = await ask(*question, **options)
-        if not came:
+    async def ask_then_let_somebody_come(tracking, commands, count=1):
+        answer = await ask(tracking, commands, count)
+        if b"XREAD" in commands and not came:
             await written(redis, job_id, FENCE, {"type": "delta"}, seq=2)
             came.append(Client(tails, job_id, Cursor(FENCE, 2)))
         return answer
 
-    monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
+    monkeypatch.setattr(Tracking, "ask", ask_then_let_somebody_come)
     Client(tails, new_id())
     async with at_work(tails.run()):
         await eventually(lambda: came and came[0].follower.tail.is_loaded)
@@ -111,18 +111,17 @@ async def test_the_first_answer_of_all_answers_nobody_who_came_while_it_was_on_i
     # Given the first read of a log, and somebody who comes while its answer is on its way
     await written(redis, job_id, FENCE, attempt(), delta("a"))
     Client(tails, job_id)
-    (reader,) = tails._readers
-    ask, came = reader._ask, []
+    ask, came = Tracking.ask, []
 
-    async def ask_then_let_somebody_come(*question, **options):
-        answer = await ask(*question, **options)
-        if not came:
+    async def ask_then_let_somebody_come(tracking, commands, count=1):
+        answer = await ask(tracking, commands, count)
+        if b"XREAD" in commands and not came:
             # And who has seen a newer entry elsewhere
             await written(redis, job_id, FENCE, {"type": "delta"}, seq=2)
             came.append(Client(tails, job_id, Cursor(FENCE, 2)))
         return answer
 
-    monkeypatch.setattr(reader, "_ask", ask_then_let_somebody_come)
+    monkeypatch.setattr(Tracking, "ask", ask_then_let_somebody_come)
     async with at_work(tails.run()):
         await eventually(lambda: came and came[0].follower.tail.is_loaded)
         await written(redis, job_id, FENCE, delta("c"), seq=3)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from following import Client, tails_at, told
 from given import attempt, completed, delta, eventually, written
 from redis.asyncio import Redis
 
+from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
 from tokentail.shared import keys
 from tokentail.shared import redis as store
@@ -18,7 +20,10 @@ from tokentail.stack.redis_server import RedisServer
 FENCE = 1_763_881_234_567
 
 
-async def test_a_reader_whose_connection_is_killed_goes_on_where_it_was(tails: Tails, redis: Redis) -> None:
+async def test_a_reader_whose_connection_is_killed_goes_on_where_it_was(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 3600.0)
     job_id = new_id()
     client = Client(tails, job_id)
     log = [attempt(), *(delta(str(n)) for n in range(60)), completed()]

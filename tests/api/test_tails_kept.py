@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from following import Client, readers_block, tails_at
+from following import Client, tails_at
 from given import attempt, completed, delta, eventually, written
 from redis.asyncio import Redis
 
 from tokentail.api import reader as reader_module
 from tokentail.api.tails import Tails
-from tokentail.shared import redis as store
 from tokentail.shared.cursor import Cursor
 from tokentail.shared.job import new_id
 
@@ -79,14 +78,23 @@ async def test_a_log_that_has_ended_is_read_anew_after_a_while_however_many_come
     assert tails.all() == []
 
 
-async def test_a_log_that_nobody_follows_any_more_is_read_no_more(tails: Tails, redis: Redis) -> None:
-    client = Client(tails, await a_log(redis))
-    await client.saw(2)
-    await readers_block(redis)
-    await client.gone()
-    (tail,) = tails.all()
-    tails.forget(tail)
-    await readers_block(redis, 0)
+async def test_a_log_that_nobody_follows_any_more_is_read_no_more(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 3600.0)
+    # Given two logs that are followed, of which one is then forgotten
+    staying, leaving = Client(tails, await a_log(redis)), Client(tails, await a_log(redis))
+    for client in (staying, leaving):
+        await client.saw(2)
+    await leaving.gone()
+    tails.forget(leaving.follower.tail)
+    await redis.config_resetstat()
+    # When both go on
+    for client in (leaving, staying):
+        await written(redis, client.job_id, FENCE, delta("y"), seq=2)
+    await staying.saw(3)
+    # Then one is read
+    assert (await redis.info("commandstats"))["cmdstat_xread"]["calls"] == 1
 
 
 async def test_forgetting_twice_does_not_touch_what_was_begun_anew(tails: Tails, redis: Redis) -> None:
@@ -136,48 +144,45 @@ async def test_a_client_that_leaves_by_any_way_is_told_nothing_more(tails: Tails
 async def test_who_comes_with_a_strange_cursor_does_not_wait_for_the_next_word(
     tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a reader that blocks for long on a log that is silent
-    monkeypatch.setattr(store, "BLOCK_SECONDS", 4.0)
+    # Given a log that is silent, and read only when it is not
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 3600.0)
     job_id = await a_log(redis)
     await Client(tails, job_id).saw(2)
-    await readers_block(redis)
-    # When somebody comes with a cursor that was never in it; Then it is told so while the read would last
-    async with asyncio.timeout(3):
-        await Client(tails, job_id, Cursor(1, 1)).saw(3)
+    # When somebody comes with a cursor that was never in it; Then it is told so
+    await Client(tails, job_id, Cursor(1, 1)).saw(3)
 
 
 async def test_who_comes_to_an_ended_log_with_a_strange_cursor_costs_redis_nothing(
-    tails: Tails, redis: Redis
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 3600.0)
     # Given an ended log in memory, and another one that is watched
     job_id = await a_log(redis, completed())
     await Client(tails, job_id).ended()
     await Client(tails, await a_log(redis)).saw(2)
-    await readers_block(redis)
     await redis.config_resetstat()
     # When somebody comes with a cursor that was never in it
     assert len(await Client(tails, job_id, Cursor(1, 1)).ended()) == 4
     await asyncio.sleep(0)
-    # Then nobody was woken for that
-    assert "cmdstat_client|unblock" not in await redis.info("commandstats")
-    assert "cmdstat_client" not in await redis.info("commandstats")
+    # Then nothing was read for that
+    assert "cmdstat_xread" not in await redis.info("commandstats")
 
 
 async def test_who_comes_to_a_job_that_waits_costs_redis_nothing_when_others_follow_it(
-    tails: Tails, redis: Redis
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_SECONDS", 3600.0)
     # Given a follower of a job of which nothing is said yet
     first = Client(tails, new_id())
-    await readers_block(redis, 1)
+    await eventually(lambda: first.follower.tail.is_loaded)
     await redis.config_resetstat()
-    # When others come; Then nobody is woken for that
-    second = Client(tails, first.follower.tail.job_id)
+    # When others come; Then nothing is read for that
+    second = Client(tails, first.job_id)
     assert second.follower.tail.is_loaded
     await asyncio.sleep(0)
-    assert "cmdstat_client|unblock" not in await redis.info("commandstats")
-    assert "cmdstat_client" not in await redis.info("commandstats")
+    assert "cmdstat_xread" not in await redis.info("commandstats")
     # And they are told what is said
-    await written(redis, first.follower.tail.job_id, FENCE, attempt())
+    await written(redis, first.job_id, FENCE, attempt())
     await first.saw(1)
     await second.saw(1)
 

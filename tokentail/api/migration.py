@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from tokentail.api.tracking import Tracking
 from tokentail.shared.data_plane import DataPlane
-from tokentail.shared.exchange import Command, exchange
+from tokentail.shared.exchange import Command, exchange, packed
 from tokentail.shared.slots import redirection
 
 
@@ -22,30 +23,33 @@ def means_migration(refusal: ResponseError) -> bool:
 
 
 async def read_singly(
-    plane: DataPlane, node: str, connection: Connection, positions: dict[bytes, bytes], count: int
-) -> list[Any]:
+    plane: DataPlane, node: str, tracking: Tracking, positions: dict[bytes, bytes], count: int
+) -> list[tuple[bytes, Any]]:
     """What XREAD would answer for these logs if they were in one place; waits for nothing.
 
-    `connection` leads to the node that the slot comes from. Raises what the driver raises, a MOVED once the
+    `tracking` leads to the node that the slot comes from. Raises what the driver raises, a MOVED once the
     slot has arrived.
     """
-    reads: list[Command] = [("XREAD", "COUNT", count, "STREAMS", key, at) for key, at in positions.items()]
-    found: list[Any] = []
+    reads: list[Command] = [
+        (b"XREAD", b"COUNT", b"%d" % count, b"STREAMS", key, at) for key, at in positions.items()
+    ]
+    found: list[tuple[bytes, Any]] = []
     elsewhere: dict[str, list[Command]] = {}
-    for read, reply in zip(reads, await exchange(connection, reads), strict=True):
+    replies = await tracking.ask(b"".join(map(packed, reads)), len(reads))
+    for read, reply in zip(reads, replies, strict=True):
         if isinstance(reply, ResponseError):
             led = redirection(reply, node)
             if led is None or not led.asking:
                 raise reply
             elsewhere.setdefault(led.node, []).append(read)
-        else:
-            found += reply or ()
+        elif reply:
+            found += reply.items()
     for other, its_reads in elsewhere.items():
         found += await _read_arrived(plane.client(other), its_reads)
     return found
 
 
-async def _read_arrived(client: Redis, reads: list[Command]) -> list[Any]:
+async def _read_arrived(client: Redis, reads: list[Command]) -> list[tuple[bytes, Any]]:
     pool = client.connection_pool
     connection = await pool.get_connection()
     try:

@@ -1,7 +1,7 @@
 """The logs that this process holds in memory, and the clients that follow them.
 
-Whatever the number of followers, Redis sees one blocking read over all watched logs of a partition. Replay
-and live are that same read, so there is no hand-over between them in which an entry could be lost or doubled.
+Whatever the number of followers, Redis sees one reader of all watched logs of a partition. It brings what was
+and what comes, so there is no hand-over between them in which an entry could be lost or doubled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Tails:
         self._logs = Logs(plane)
         self._max_bytes = max_bytes
         self._held = 0
-        self._readers = [Reader(plane, self._took) for _ in range(plane.partitions)]
+        self._readers = [Reader(plane, number, self._took) for number in range(plane.partitions)]
         #: By job, the one that was followed longest ago first.
         self._tails: dict[str, Tail] = {}
         #: Those held no longer whose followers still have to take what they were told, or to read the rest.

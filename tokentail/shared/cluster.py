@@ -67,6 +67,10 @@ class Cluster(DataPlane):
         """The partition that is the log's tag."""
         return keys.log_partition(job_id)
 
+    def prefixes(self, partition: int) -> list[str]:
+        """The log's tag and what is before it."""
+        return [f"{keys.LOG_BEGINNING}{keys.LOG_TAGS[partition]}}}"]
+
     async def locate(self, key: str) -> str:
         """The node that holds a log. Raises StoreUnavailable."""
         slot = key_slot(key.encode())
@@ -120,9 +124,9 @@ class Cluster(DataPlane):
             await self._refresh()
         return [self.client(node) for node in sorted(self._map.primaries)]
 
-    def connection(self, node: str, *, timeout_seconds: float | None) -> Connection:
+    def connection(self, node: str, *, protocol: int = 2) -> Connection:
         """A new connection to a node."""
-        pool = store.pool(self._url_of(node), timeout_seconds=timeout_seconds)
+        pool = store.pool(self._url_of(node), timeout_seconds=None, protocol=protocol)
         return pool.make_connection()  # type: ignore[no-any-return,no-untyped-call]
 
     def _url_of(self, node: str) -> str:

@@ -1,7 +1,7 @@
 """Where the logs live: on one server, or spread over the nodes of a cluster.
 
 What both sides need to know of it is here: how a command finds the node of its log, and how a connection
-of one's own is made there (an appender and a blocking reader share theirs with nobody).
+of one's own is made there (an appender and a reader share theirs with nobody).
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ class DataPlane(ABC):
         """Which of its `partitions` the job's log is in."""
 
     @abstractmethod
+    def prefixes(self, partition: int) -> list[str]:
+        """What the keys of a partition's logs begin with, and none of another's."""
+
+    @abstractmethod
     async def locate(self, key: str) -> str:
         """The node that holds a log, as far as is known; the node itself has the last word. Raises
         StoreUnavailable if nobody can be asked."""
@@ -52,9 +56,9 @@ class DataPlane(ABC):
         """The clients of all nodes that take writes, as far as is known. Raises StoreUnavailable."""
 
     @abstractmethod
-    def connection(self, node: str, *, timeout_seconds: float | None) -> Connection:
-        """A new connection to a node, not connected yet, which belongs to the caller; `timeout_seconds` is
-        for each exchange, None if the caller bounds them."""
+    def connection(self, node: str, *, protocol: int = 2) -> Connection:
+        """A new connection to a node, not connected yet, which belongs to the caller, who bounds each
+        exchange; `protocol`: the version of Redis's."""
 
     @abstractmethod
     def doubt(self, node: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Connection, Redis
 
+from tokentail.shared import keys
 from tokentail.shared import redis as store
 from tokentail.shared.data_plane import DataPlane, Deed, T
 from tokentail.shared.errors import ConfigError
@@ -32,6 +33,10 @@ class OneServer(DataPlane):
         """There is one."""
         return 0
 
+    def prefixes(self, partition: int) -> list[str]:
+        """What all logs begin with, and nothing of the control plane."""
+        return sorted({keys.LOG_BEGINNING + tag[0] for tag in keys.LOG_TAGS})
+
     async def locate(self, key: str) -> str:
         """There is one."""
         return self.NODE
@@ -49,9 +54,9 @@ class OneServer(DataPlane):
         """The client of the server."""
         return [self._redis]
 
-    def connection(self, node: str, *, timeout_seconds: float | None) -> Connection:
+    def connection(self, node: str, *, protocol: int = 2) -> Connection:
         """A new connection to the server."""
-        return store.pool(self._url, timeout_seconds=timeout_seconds).make_connection()  # type: ignore[no-any-return,no-untyped-call]
+        return store.pool(self._url, timeout_seconds=None, protocol=protocol).make_connection()  # type: ignore[no-any-return,no-untyped-call]
 
     def doubt(self, node: str) -> None:
         """There is no other; behind sentinels each new connection asks them."""

@@ -57,7 +57,11 @@ _SENTENCE = "Redis does not answer; try again in a moment."
 
 
 def pool(
-    url: str, *, connections: int | None = None, timeout_seconds: float | None = SOCKET_TIMEOUT_SECONDS
+    url: str,
+    *,
+    connections: int | None = None,
+    timeout_seconds: float | None = SOCKET_TIMEOUT_SECONDS,
+    protocol: int = 2,
 ) -> ConnectionPool:
     """A pool for `url`; with `connections`, callers wait for one of that many instead of opening more.
 
@@ -65,12 +69,14 @@ def pool(
     makes for itself (`make_connection`).
 
     No command is ever repeated by the driver: after a lost reply only the caller knows whether a repeat
-    is harmless. `timeout_seconds=None`: its user bounds each exchange as a whole.
+    is harmless. `timeout_seconds=None`: its user bounds each exchange as a whole. `protocol`: the version of
+    Redis's that it speaks.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "health_check_interval": 0,
+        "protocol": protocol,
     }
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True

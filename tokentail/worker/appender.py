@@ -146,7 +146,7 @@ class Appender:
     def _lane(self, node: str) -> Lane:
         if node not in self._lanes:
             # The lane bounds each exchange as a whole.
-            connection = self._plane.connection(node, timeout_seconds=None)
+            connection = self._plane.connection(node)
             self._lanes[node] = Lane(node, connection, self)
             self._opened.set()
         return self._lanes[node]
