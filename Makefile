@@ -29,14 +29,19 @@ format: $(VENV)/.dev ## Format the code and fix what can be fixed
 	$(VENV)/bin/ruff format .
 
 bench: $(VENV)/.dev ## Measure against the plain ways of doing it (ARGS="fanout many --quick")
-	$(PY) -m bench $(ARGS)
+	PATH="$(CURDIR)/.peers/redis:$$PATH" $(PY) -m bench $(ARGS)
+
+# unpacked(<name>, <Debian packages>): into .peers/<name>.
+unpacked = rm -rf .peers/$(1) && mkdir -p .peers/$(1) && cd .peers/$(1) && apt-get download $(2) && \
+  for package in *.deb; do dpkg -x "$$package" . || exit 1; done
 
 # Each by itself: what can't be had here is left out, and the benchmark says so. Debian's packages are unpacked,
 # not installed: that needs no root, and nothing of them is ever in anybody's way.
-bench-peers: ## Fetch what the benchmark compares with: nchan (on Debian), resumable-stream (with Node), the LiteLLM proxy
-	@mkdir -p .peers/debian .peers/nchan
-	-cd .peers/debian && rm -f *.deb && apt-get download nginx libnginx-mod-nchan
-	-set -e; for package in .peers/debian/*.deb; do dpkg -x "$$package" .peers/nchan; done
+bench-peers: ## Fetch what the benchmark compares with: nchan, a newer Redis (on Debian), resumable-stream (with Node), the LiteLLM proxy
+	-$(call unpacked,nchan,nginx libnginx-mod-nchan)
+	-$(call unpacked,redis,redis-server redis-tools libatomic1 libhiredis0.14 libjemalloc2 liblua5.1-0 liblzf1 lua-bitop lua-cjson) && \
+	  printf '#!/bin/sh\nLD_LIBRARY_PATH=$$(echo %s/usr/lib/*-linux-gnu) exec %s/usr/bin/redis-server "$$@"\n' "$$PWD" "$$PWD" \
+	  >redis-server && chmod +x redis-server
 	-cd bench/peers/resumable_stream && npm ci --no-audit --no-fund
 	-$(PYTHON) -m venv .peers/litellm && \
 	  .peers/litellm/bin/pip --disable-pip-version-check -qq install --require-hashes -r requirements/proxy.txt
