@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from installation import Installation, Wire
+from processes import TOKENTAIL, Running
 from redis import Redis
 
 from tokentail.stack.redis_server import RedisServer
@@ -46,3 +48,19 @@ async def test_a_user_with_the_documented_rights_is_enough(
     assert (await wire.http.delete(f"/v1/jobs/{quick}")).status_code == 204
     # Then nobody had to complain
     assert not [line for line in installation.api.said.splitlines() if "NOPERM" in line]
+
+
+async def test_nor_does_what_an_operator_looks_at_take_it_for_broken(installation: Installation) -> None:
+    await asyncio.to_thread(installation.start_worker)
+    # Then the metrics of such an API say that both planes are there
+    async with httpx.AsyncClient(base_url=installation.url) as http:
+        metrics = (await http.get("/metrics")).text
+    assert re.findall(r"^tokentail_redis_up.* (\S+)$", metrics, re.MULTILINE) == ["1.0", "1.0"]
+    # And the doctor finds nothing that is not allowed
+    doctor = Running([TOKENTAIL, "doctor"], env=installation.env)
+    try:
+        await asyncio.to_thread(doctor.wait)
+        assert "no permissions" not in doctor.said.lower()
+        assert "not usable" not in doctor.said
+    finally:
+        doctor.close()
