@@ -18,6 +18,18 @@ from tokentail.api import crew
 crew.PAUSE_SECONDS = 0.01
 sys.exit(crew.Crew(os._exit, [(3,)] * 2, 0.0).run("here"))
 """
+NO_ROOM = """
+import sys, time
+from tokentail.api import crew
+crew.PAUSE_SECONDS, crew.STOP_MARGIN_SECONDS = 0.01, 0.5
+start = crew.Crew._start
+def start_one(self, args):
+    if self._processes:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return start(self, args)
+crew.Crew._start = start_one
+sys.exit(crew.Crew(time.sleep, [(600,)] * 2, 0.0).run("here"))
+"""
 
 
 def test_a_process_that_hangs_is_killed_and_that_is_an_error() -> None:
@@ -37,5 +49,17 @@ def test_processes_that_can_not_be_started_are_given_up() -> None:
     try:
         assert head.wait() == 1
         assert "can't be started" in head.said
+    finally:
+        head.close()
+
+
+def test_a_system_that_has_no_room_for_a_process_ends_the_others_and_says_why() -> None:
+    # Given a crew of which only the first can be started
+    head = Running([sys.executable, "-c", NO_ROOM])
+    try:
+        # Then it ends, for somebody to start it where there is room
+        assert head.wait() == 1
+        assert "Resource temporarily unavailable" in head.said
+        assert "Traceback" not in head.said
     finally:
         head.close()

@@ -70,20 +70,29 @@ class Crew:
         loop, failures = asyncio.get_running_loop(), 0
         while not self._stopping.is_set():
             began = loop.time()
-            process = self._start(args)
-            self._processes.add(process)
-            await _end_of(process)
-            self._processes.discard(process)
+            end = await self._one(args)
             if self._stopping.is_set():
                 return
             failures = failures + 1 if loop.time() - began < STEADY_SECONDS else 1
             if failures >= MOST_FAILURES:
-                logger.critical("a process can't be started", exitcode=process.exitcode)
+                logger.critical("a process can't be started", **end)
                 self._code = 1
                 self._stop(signal.SIGTERM)
                 return
-            logger.error("a process ended, starting another", pid=process.pid, exitcode=process.exitcode)
+            logger.error("a process ended, starting another", **end)
             await tasks.happens(self._stopping, PAUSE_SECONDS * 2 ** (failures - 1))
+
+    async def _one(self, args: tuple[Any, ...]) -> dict[str, Any]:
+        """One of them, from its start to its end; returns what there is to say of that."""
+        try:
+            process = self._start(args)
+        except OSError as error:
+            # The system has no room for one. Raised, it would end us, who would then wait for the others.
+            return {"error": str(error)}
+        self._processes.add(process)
+        await _end_of(process)
+        self._processes.discard(process)
+        return {"pid": process.pid, "exitcode": process.exitcode}
 
     def _start(self, args: tuple[Any, ...]) -> SpawnProcess:
         process = _spawn.Process(target=_call, args=(self._serve, args))
