@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 from events_endpoint import Ask
+from following import Client, tails_at
 from given import enqueued
 
-from tokentail.shared.job import Record
+from tokentail.api.drain import Drain
+from tokentail.shared.job import Record, new_id
 from tokentail.shared.queue import Queue
 
 
@@ -32,3 +34,16 @@ async def test_a_follower_whose_record_came_after_the_signal_is_let_go(
     assert [message["type"] for message in client.sent] == ["http.response.start", "http.response.body"]
     assert not client.sent[-1].get("more_body", False)
     assert client.body.startswith(b": connected\nretry: ")
+
+
+async def test_a_follower_of_a_log_that_is_held_no_longer_is_ended_with_the_others(redis_url: str) -> None:
+    # Given a client that has yet to take what it was told of a job that was deleted
+    async with tails_at(redis_url) as tails:
+        client = Client(tails, new_id())
+        client.sink.fill()
+        tails.forget(client.follower.tail)
+        assert not client.follower.over.done()
+        # When the process stops
+        Drain(tails, 0).end_all()
+        # Then its stream ends, too
+        assert await client.ended() == []
