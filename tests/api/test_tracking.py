@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ResponseError
 
-from tokentail.api.tracking import PROTOCOL, Tracking
+from tokentail.api.tracking import PROTOCOL, Tracking, check
 from tokentail.shared import redis as store
+from tokentail.shared.errors import ConfigError
 from tokentail.shared.exchange import packed
 from tokentail.shared.one_server import OneServer
 from tokentail.stack.redis_server import RedisServer
@@ -30,7 +31,7 @@ async def tracking_at(url: str) -> AsyncIterator[tuple[Tracking, Heard]]:
     """One that is open, with what it hears."""
     heard: Heard = []
     async with OneServer(url) as plane:
-        tracking = Tracking(plane.connection("", protocol=PROTOCOL), ["log:"], heard.append)
+        tracking = Tracking(plane.connection("", protocol=PROTOCOL), heard.append)
         try:
             await tracking.open()
             yield tracking, heard
@@ -48,15 +49,25 @@ def frozen(server: RedisServer) -> Iterator[None]:
             os.kill(server.pid, signal.SIGCONT)
 
 
-async def test_what_changes_at_once_is_told_at_once_and_nothing_else(redis: Redis, redis_url: str) -> None:
-    async with tracking_at(redis_url) as (_, heard):
-        # When some keys change together, one of them twice, and one that nobody asked about
-        pipe = redis.pipeline(transaction=True)
-        pipe.set("other", "x").set("log:a", "x").set("log:b", "x").set("log:a", "y")
-        await pipe.execute()
-        await eventually(lambda: heard)
-        # Then they are told together, each once
-        assert [sorted(keys or ()) for keys in heard] == [[b"log:a", b"log:b"]]
+async def test_what_was_asked_about_is_told_once_when_it_changes_and_nothing_else(
+    redis: Redis, redis_url: str
+) -> None:
+    async with tracking_at(redis_url) as (tracking, heard):
+        # Given a question about two logs, of which one does not exist yet
+        await redis.xadd("log:a", {"e": "x"})
+        question = packed([b"XREAD", b"STREAMS", b"log:a", b"log:b", b"0", b"0"])
+        await tracking.ask(question)
+        # When both change, again and again, and one that nobody asked about
+        for key in ("other", "log:b", "log:a", "log:b", "log:a"):
+            await redis.xadd(key, {"e": "y"})
+        await tracking.ask(PING)
+        # Then each is told once
+        assert heard == [[b"log:b"], [b"log:a"]]
+        # And once more when it was asked about again
+        await tracking.ask(question)
+        await redis.delete("log:a")
+        await tracking.ask(PING)
+        assert heard[2:] == [[b"log:a"]]
 
 
 async def test_whoever_forgets_everything_tells_so(redis: Redis, redis_url: str) -> None:
@@ -80,11 +91,12 @@ async def test_word_of_a_change_is_not_taken_for_a_reply(redis: Redis, redis_url
     async with tracking_at(redis_url) as (tracking, heard):
         # Given changes while questions are asked
         for number in range(200):
-            change = asyncio.create_task(redis.set(f"log:{number}", "x"))
+            assert await tracking.ask(packed([b"GET", b"log:a"])) == [b"%d" % number if number else None]
+            change = asyncio.create_task(redis.set("log:a", number + 1))
             assert await tracking.ask(PING) == [b"PONG"]
             await change
         # Then all of them are told, and no answer is one of them
-        await eventually(lambda: sum(len(keys or ()) for keys in heard) == 200)
+        await eventually(lambda: heard == [[b"log:a"]] * 200)
 
 
 async def test_the_end_of_a_connection_is_told_and_it_answers_no_more(redis: Redis, redis_url: str) -> None:
@@ -127,14 +139,19 @@ async def test_a_server_that_hangs_is_not_waited_for_for_ever(
                     pass
 
 
-async def test_who_may_not_be_told_is_told_that(redis: Redis, redis_url: str) -> None:
+async def test_a_user_who_may_not_be_told_is_refused_by_name(redis: Redis, redis_url: str) -> None:
     await redis.execute_command("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+@read")
     try:
-        with pytest.raises(ResponseError, match="client"):
-            async with tracking_at(redis_url.replace("redis://", "redis://reader:x@")):
-                pass
+        async with OneServer(redis_url.replace("redis://", "redis://reader:x@")) as plane:
+            with pytest.raises(ConfigError, match=r"\+client\|tracking"):
+                await check(plane)
     finally:
         await redis.acl_deluser("reader")
+
+
+async def test_a_user_who_may_is_not(redis_url: str) -> None:
+    async with OneServer(redis_url) as plane:
+        await check(plane)
 
 
 async def test_it_leaves_no_task_behind(redis: Redis, redis_url: str) -> None:

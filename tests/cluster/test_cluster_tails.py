@@ -22,7 +22,7 @@ from tokentail.shared.cursor import Cursor
 
 def readers(node: Node) -> int:
     """How many are told there what changes."""
-    return sum("B" in client["flags"] for client in node.client.client_list())
+    return sum("t" in client["flags"] for client in node.client.client_list())
 
 
 async def test_logs_on_all_nodes_are_followed_from_before_they_exist(at: Desk, tails: Tails) -> None:

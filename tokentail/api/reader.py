@@ -55,9 +55,8 @@ class Reader:
     `took` is called after each read with how much more the tails hold.
     """
 
-    def __init__(self, plane: DataPlane, partition: int, took: Callable[[int], None]) -> None:
+    def __init__(self, plane: DataPlane, took: Callable[[int], None]) -> None:
         self._plane = plane
-        self._prefixes = plane.prefixes(partition)
         self._took = took
         #: By key; those that are over are not read.
         self._tails: dict[bytes, Tail] = {}
@@ -153,7 +152,7 @@ class Reader:
         if self._tracking is None:
             self._node = await self._plane.locate(next(iter(self._tails)).decode())
             connection = self._plane.connection(self._node, protocol=PROTOCOL)
-            self._tracking = Tracking(connection, self._prefixes, self._changed)
+            self._tracking = Tracking(connection, self._changed)
             await self._tracking.open()
             self._changed(None)
         return self._tracking

@@ -16,6 +16,7 @@ from typing import cast
 import structlog
 import uvicorn
 
+from tokentail.api import tracking
 from tokentail.api.app import REDIS_SECONDS, create_app
 from tokentail.api.context import Context
 from tokentail.api.crew import HURRY_SIGNAL, STOP_SIGNALS, Crew
@@ -96,7 +97,11 @@ def _serve_as_one_of_many(settings: Settings, listener: socket.socket) -> int:
 async def _refuse_unusable(settings: Settings) -> None:
     """Raises ConfigError if a server answers that no waiting will make fit."""
     async with store.client(settings.redis_url) as redis, data_plane(settings.log_url) as plane:
-        for check in (functools.partial(store.check, redis), plane.check):
+        for check in (
+            functools.partial(store.check, redis),
+            plane.check,
+            functools.partial(tracking.check, plane),
+        ):
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(REDIS_SECONDS):
                     await check()

@@ -38,7 +38,7 @@ class Tails:
         self._logs = Logs(plane)
         self._max_bytes = max_bytes
         self._held = 0
-        self._readers = [Reader(plane, number, self._took) for number in range(plane.partitions)]
+        self._readers = [Reader(plane, self._took) for _ in range(plane.partitions)]
         #: By job, the one that was followed longest ago first.
         self._tails: dict[str, Tail] = {}
         #: Those held no longer whose followers still have to take what they were told, or to read the rest.

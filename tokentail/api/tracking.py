@@ -2,22 +2,24 @@
 
 A read over many logs costs Redis some 2 µs for each, whether it brings something or not. Over a thousand that
 were written to ten times a second, 200 reads a second took 40 % of its core for one API process, and blocking
-on all of them no less. Told which logs have changed (CLIENT TRACKING, broadcasting, since Redis 6), a
-process reads those only: what it costs grows with what is written, not with what is followed.
+on all of them no less. Told which of the logs that it has read have changed (CLIENT TRACKING), a process
+reads those only: what it costs grows with what is written, not with what is followed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import PushNotification
 from redis.asyncio import Connection
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from tokentail.shared import redis as store
 from tokentail.shared import tasks
+from tokentail.shared.data_plane import DataPlane
+from tokentail.shared.errors import ConfigError
 from tokentail.shared.exchange import packed
 
 #: Which version of the protocol it takes: the older one has no messages that nobody asked for.
@@ -27,19 +29,13 @@ PROTOCOL = 3
 class Tracking:
     """One connection, which speaks PROTOCOL and belongs to this object from now on.
 
-    `heard` is told the keys that have changed, once per turn of Redis, after the replies to whoever changed
-    them; None when any may have, which is also said when the connection ends. A change counts that came after
-    `open`. One question at a time.
+    `heard` is told the keys of a question that have changed since it was answered, each once until it is
+    asked for again; None when any may have, which is also said when the connection ends. One question at a
+    time.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        prefixes: Iterable[str],
-        heard: Callable[[Sequence[bytes] | None], None],
-    ) -> None:
+    def __init__(self, connection: Connection, heard: Callable[[Sequence[bytes] | None], None]) -> None:
         self._connection = connection
-        self._prefixes = prefixes
         self._heard = heard
         self._listening: asyncio.Task[None] | None = None
         self._replies: list[Any] = []
@@ -56,10 +52,7 @@ class Tracking:
         async with asyncio.timeout(store.SOCKET_TIMEOUT_SECONDS):
             await self._connection.connect()  # type: ignore[no-untyped-call]
         self._listening = asyncio.create_task(self._listen())
-        words = [b"CLIENT", b"TRACKING", b"ON", b"BCAST"]
-        for prefix in self._prefixes:
-            words += [b"PREFIX", prefix.encode()]
-        (answer,) = await self.ask(packed(words))
+        (answer,) = await self.ask(packed([b"CLIENT", b"TRACKING", b"ON"]))
         if isinstance(answer, ResponseError):
             raise answer
 
@@ -102,3 +95,16 @@ class Tracking:
         self._replies.append(reply)
         if len(self._replies) == self._wanted and self._answer is not None and not self._answer.done():
             self._answer.set_result(self._replies)
+
+
+async def check(plane: DataPlane) -> None:
+    """Make sure that we may be told of changes. Raises ConfigError, and StoreUnavailable if nobody can be
+    asked."""
+    for client in await plane.primaries():
+        try:
+            with store.away_is_unavailable():
+                await client.execute_command("CLIENT TRACKING", "OFF")
+        except NoPermissionError:
+            raise ConfigError(
+                "The user of the logs' Redis may not be told what changes there; it needs +client|tracking."
+            ) from None

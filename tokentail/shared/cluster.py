@@ -67,10 +67,6 @@ class Cluster(DataPlane):
         """The partition that is the log's tag."""
         return keys.log_partition(job_id)
 
-    def prefixes(self, partition: int) -> list[str]:
-        """The log's tag and what is before it."""
-        return [f"{keys.LOG_BEGINNING}{keys.LOG_TAGS[partition]}}}"]
-
     async def locate(self, key: str) -> str:
         """The node that holds a log. Raises StoreUnavailable."""
         slot = key_slot(key.encode())

@@ -34,10 +34,6 @@ class DataPlane(ABC):
         """Which of its `partitions` the job's log is in."""
 
     @abstractmethod
-    def prefixes(self, partition: int) -> list[str]:
-        """What the keys of a partition's logs begin with, and none of another's."""
-
-    @abstractmethod
     async def locate(self, key: str) -> str:
         """The node that holds a log, as far as is known; the node itself has the last word. Raises
         StoreUnavailable if nobody can be asked."""

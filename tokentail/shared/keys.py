@@ -105,10 +105,6 @@ LOG_TAGS = (
 # fmt: on
 
 
-#: What the keys of logs begin with, before the tag.
-LOG_BEGINNING = "tt:{"
-
-
 def log_partition(job_id: str) -> int:
     """Which of the LOG_TAGS the job's log has."""
     return zlib.crc32(job_id.encode()) % len(LOG_TAGS)
@@ -116,4 +112,4 @@ def log_partition(job_id: str) -> int:
 
 def log(job_id: str) -> str:
     """The job's log."""
-    return f"{LOG_BEGINNING}{LOG_TAGS[log_partition(job_id)]}}}:log:{job_id}"
+    return f"tt:{{{LOG_TAGS[log_partition(job_id)]}}}:log:{job_id}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from redis.asyncio import Connection, Redis
 
-from tokentail.shared import keys
 from tokentail.shared import redis as store
 from tokentail.shared.data_plane import DataPlane, Deed, T
 from tokentail.shared.errors import ConfigError
@@ -32,10 +31,6 @@ class OneServer(DataPlane):
     def partition_of(self, job_id: str) -> int:
         """There is one."""
         return 0
-
-    def prefixes(self, partition: int) -> list[str]:
-        """What all logs begin with, and nothing of the control plane."""
-        return sorted({keys.LOG_BEGINNING + tag[0] for tag in keys.LOG_TAGS})
 
     async def locate(self, key: str) -> str:
         """There is one."""
