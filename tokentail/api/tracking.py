@@ -103,7 +103,7 @@ async def check(plane: DataPlane) -> None:
     for client in await plane.primaries():
         try:
             with store.away_is_unavailable():
-                await client.execute_command("CLIENT TRACKING", "OFF")
+                await client.execute_command("CLIENT TRACKING", "OFF")  # type: ignore[no-untyped-call]
         except NoPermissionError:
             raise ConfigError(
                 "The user of the logs' Redis may not be told what changes there; it needs +client|tracking."
