@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 from asking import SECRET, Provider, Serve, ask, asked
@@ -115,6 +116,40 @@ async def test_what_was_asked_reaches_the_provider_and_nothing_else_does(
         "top_p": 0.5,
         "seed": 7,
     }
+
+
+EVERYTHING: dict[str, Any] = {
+    "max_completion_tokens": 50,
+    "stop": ["END"],
+    "presence_penalty": 0.5,
+    "frequency_penalty": -0.5,
+    "logit_bias": {"50256": -100},
+    "response_format": {
+        "type": "json_schema",
+        "json_schema": {"name": "reply", "schema": {"type": "object", "properties": {}}},
+    },
+    "tools": [
+        {
+            "type": "function",
+            "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}},
+        }
+    ],
+    "tool_choice": {"type": "function", "function": {"name": "weather"}},
+    "parallel_tool_calls": False,
+    "reasoning_effort": "low",
+    "verbosity": "low",
+}
+
+
+@pytest.mark.parametrize("field", EVERYTHING)
+async def test_every_parameter_reaches_the_provider_as_it_is(
+    serve: Serve, provider: Provider, field: str
+) -> None:
+    # Given a deployment whose model litellm does not know to take all of them
+    models = serve("fast", allowed_openai_params=["verbosity"])
+    needed = ("tools",) if field in ("tool_choice", "parallel_tool_calls") else ()
+    await ask(models, **{name: EVERYTHING[name] for name in (field, *needed)})
+    assert (await provider.last_request())["parameters"][field] == EVERYTHING[field]
 
 
 async def test_logprobs_are_passed_on(serve: Serve, provider: Provider) -> None:

@@ -64,4 +64,7 @@ def _arguments(route: Route, call: ChatCall) -> dict[str, Any]:
         # Retries are the queue's: inside the call they would be invisible and hold a worker's slot.
         "max_retries": 0,
         "num_retries": 0,
+        # Or litellm asks of every request with tools whether they are its gateway's, in code that needs the
+        # package `mcp`, and fails without.
+        "_skip_mcp_handler": True,
     }
