@@ -79,7 +79,7 @@ async def stored(redis: Redis, tail: Tail, log: list[Row]) -> None:
 
 
 def frames(log: list[Row]) -> bytes:
-    return b"".join(sse.block(str(cursor).encode(), raw)[0] for cursor, raw in log)
+    return b"".join(sse.block(str(cursor).encode(), raw) for cursor, raw in log)
 
 
 def said(sink: Sink) -> bytes:

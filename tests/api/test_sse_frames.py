@@ -22,8 +22,7 @@ def lines(block: bytes) -> list[bytes]:
 @given(st.text(st.characters(codec="utf-8")))
 def test_an_entry_is_one_block_with_the_workers_own_bytes(text: str) -> None:
     raw = events.encode(delta(text))
-    block, is_ending = sse.block(b"7-3", raw)
-    assert not is_ending
+    block = sse.block(b"7-3", raw)
     assert lines(block) == [b"id: 7-3", b"event: delta", b"data: " + raw]
     # Then no kind of line end that a client may know breaks the block up
     assert len(block.splitlines()) == 4
@@ -33,9 +32,9 @@ def test_an_entry_is_one_block_with_the_workers_own_bytes(text: str) -> None:
 @pytest.mark.parametrize("kind", ["attempt", "delta", "completed", "failed", "cancelled", "invented-later"])
 def test_a_block_is_named_after_its_events_type(kind: str) -> None:
     event: Any = {"type": kind}
-    block, is_ending = sse.block(b"1-0", events.encode(event))
+    block = sse.block(b"1-0", events.encode(event))
     assert b"\nevent: %s\n" % kind.encode() in block
-    assert is_ending == (kind in events.ENDINGS)
+    assert events.is_ending(events.encode(event)) == (kind in events.ENDINGS)
 
 
 def test_a_reset_has_no_id_so_that_it_moves_no_cursor() -> None:

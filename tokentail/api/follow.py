@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from tokentail.api import limits, problems, sse
 from tokentail.api.context import TENANT, Context
+from tokentail.api.dialects.dialect import NATIVE, Dialect
 from tokentail.api.follower import Follower
 from tokentail.api.problems import Problem
-from tokentail.api.wire import wire_of
+from tokentail.api.wire import Wire, wire_of
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.errors import JobNotFound, StoreUnavailable, TokentailError
 
@@ -48,16 +49,58 @@ async def follow(job_id: str, context: Context, scope: Scope, receive: Receive, 
     if isinstance(admitted, Response):
         await admitted(scope, receive, send)
         return
-    # A browser sends two kilobytes of them, and uvicorn keeps the scope for as long as the stream lives.
-    scope["headers"].clear()
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": sse.HEADERS})
-        admitted.start()
-        await admitted.over
-        await send({"type": "http.response.body", "body": b""})
+        await tell(admitted, sse.HEADERS, scope, send)
     finally:
         context.tails.leave(admitted)
         context.streams.leave(TENANT, job_id)
+
+
+async def tell(follower: Follower, headers: list[tuple[bytes, bytes]], scope: Scope, send: Send) -> None:
+    """Answer with what a follower is told, until that is over."""
+    # A browser sends two kilobytes of them, and uvicorn keeps the scope for as long as the stream lives.
+    scope["headers"].clear()
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    follower.start()
+    await follower.over
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def attach(
+    context: Context,
+    job_id: str,
+    after: Cursor,
+    wire: Wire,
+    dialect: Dialect = NATIVE,
+    *,
+    has_ended: bool,
+    must_know: bool = False,
+) -> Follower:
+    """A follower that knows, if its job has ended or it `must_know`, what is there before the headers say
+    200; it has to leave. Raises Problem if the job has ended and the log is not there any more, or not to
+    its end; StoreUnavailable if what is there can't be found out."""
+    follower = context.tails.follow(job_id, after, wire, dialect, has_ended=has_ended)
+    try:
+        if context.draining:
+            follower.close()  # The signal came while we asked for the record.
+        elif has_ended or must_know:
+            await _until_known(follower)
+        if has_ended and not follower.tail.ended and not context.draining:
+            context.tails.forget(follower.tail)
+            detail = "The log has expired; the job's result is at its own address."
+            raise Problem(410, "log_expired", detail, links={"self": f"/v1/jobs/{job_id}"})
+    except BaseException:
+        context.tails.leave(follower)
+        raise
+    return follower
+
+
+async def _until_known(follower: Follower) -> None:
+    try:
+        async with asyncio.timeout(LOAD_SECONDS):
+            await follower.known()
+    except TimeoutError:
+        raise StoreUnavailable("The log can't be read; try again in a moment.") from None
 
 
 async def _admit(job_id: str, context: Context, request: Request) -> Follower | Response:
@@ -66,7 +109,7 @@ async def _admit(job_id: str, context: Context, request: Request) -> Follower | 
         problem = Problem(405, "method_not_allowed", f"{request.method} {request.url.path}: use GET.")
         problem.headers["Allow"] = "GET, HEAD"
         raise problem
-    after = _cursor(request)
+    after = cursor_of(request)
     if context.draining:
         return _come_back(context, request, limits.stopping())
     try:
@@ -93,19 +136,10 @@ async def _begin(job_id: str, after: Cursor, context: Context, request: Request)
         return Response(status_code=204)
     if request.method == "HEAD":
         return Response(headers=_HEADERS)
-    follower = context.tails.follow(job_id, after, wire_of(request.scope), has_ended=has_ended)
     try:
-        if context.draining:
-            follower.close()  # The signal came while we asked for the record.
-        elif has_ended:
-            await _read_to_end(follower, context)
+        return await attach(context, job_id, after, wire_of(request.scope), has_ended=has_ended)
     except StoreUnavailable as error:
-        context.tails.leave(follower)
         return _come_back(context, request, problems.problem_of(error))
-    except BaseException:
-        context.tails.leave(follower)
-        raise
-    return follower
 
 
 async def _standing(context: Context, job_id: str) -> tuple[bool, Cursor | None]:
@@ -117,8 +151,7 @@ async def _standing(context: Context, job_id: str) -> tuple[bool, Cursor | None]
     try:
         record = await context.lookups.record(TENANT, job_id)
     except JobNotFound:
-        if tail is not None:
-            context.tails.forget(tail)
+        context.tails.forget_job(job_id)
         raise
     if not record.has_ended:
         context.tails.doubt_ending(job_id)
@@ -127,21 +160,7 @@ async def _standing(context: Context, job_id: str) -> tuple[bool, Cursor | None]
     return record.has_ended, record.cursor
 
 
-async def _read_to_end(follower: Follower, context: Context) -> None:
-    """Whether an ended job's log is still there, with the ending, has to be known before the headers say
-    200. Raises Problem, and StoreUnavailable if it can't be found out."""
-    try:
-        async with asyncio.timeout(LOAD_SECONDS):
-            await follower.known()
-    except TimeoutError:
-        raise StoreUnavailable("The log can't be read; try again in a moment.") from None
-    if not follower.tail.ended and not context.draining:
-        context.tails.forget(follower.tail)
-        detail = "The log has expired; the job's result is at its own address."
-        raise Problem(410, "log_expired", detail, links={"self": f"/v1/jobs/{follower.tail.job_id}"})
-
-
-def _cursor(request: Request) -> Cursor:
+def cursor_of(request: Request) -> Cursor:
     """Where to go on from. Raises MalformedCursor."""
     given = [request.headers.get("last-event-id")]
     given += [request.query_params.get(name) for name in AFTER_PARAMETERS]

@@ -10,7 +10,7 @@ from tokentail.api import sse
 from tokentail.api.replay import replay
 from tokentail.api.tail import Tail
 from tokentail.api.wire import Wire, chunk
-from tokentail.shared.cursor import Cursor
+from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.log import Logs
 
 #: A client that lost us waits this long before it comes back; spread, so that a restart of ours does not
@@ -91,16 +91,21 @@ class Follower:
             return
         self._started = True
         self.wire.listener = self
-        retry = sse.retry(random.randint(*RETRY_MS))  # noqa: S311 -- jitter, no secret
-        self._write(chunk(sse.CONNECTED + retry))
+        retry_ms = random.randint(*RETRY_MS)  # noqa: S311 -- jitter, no secret
+        self._write(chunk(self.tail.dialect.greeting(retry_ms)))
+        if self.over.done():
+            self._farewell()  # The process began to stop while it was let in.
         if self.wire.is_full:
             self.full()
         else:
             self.full_since = None
         self.go_on()
 
-    def close(self) -> None:
-        """Write no more; what was written stands. Any number of times."""
+    def close(self, *, is_whole: bool = False) -> None:
+        """Write no more; what was written stands. `is_whole`: there is nothing more to be told; else a client
+        that could take that for the end is told that it is not. Any number of times."""
+        if not (is_whole or self.over.done()):
+            self._farewell()
         self.tail.live.pop(self, None)
         self.tail.waiting.discard(self)
         if self._replaying is not None:
@@ -108,6 +113,11 @@ class Follower:
         for waiting in (self._known, self.over):
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
+
+    def _farewell(self) -> None:
+        farewell = self.tail.dialect.farewell()
+        if farewell and self._started and not self.wire.is_lost:
+            self._write(chunk(farewell))
 
     def ping(self) -> None:
         """Write a comment, unless the wire is full of other things."""
@@ -138,8 +148,8 @@ class Follower:
         """Find the place to start from; a client whose cursor can't be proven is told to forget."""
         self._next = self.tail.number_after(self._after)
         if self._next is None and self._knows_the_end:
-            self._write(chunk(sse.reset(str(self._after))))
-            self._next = 0
+            self._write(chunk(self.tail.dialect.reset(str(self._after))))
+            self._next = self.tail.number_after(START)
         if self._next is None:
             self.tail.waiting.add(self)
         else:
@@ -150,14 +160,15 @@ class Follower:
         if number < tail.first:
             self._replaying = asyncio.create_task(self._replay(number))
             return
+        last = tail.last_behind(number)
         if number < tail.end:
             # First the number: the write may find the wire full.
             piece, self._next = tail.piece(number)
             self._write(piece)
-        if self._next != tail.end:
+        if self._next == last or (self._next == tail.end and tail.is_over):
+            self.close(is_whole=self._next == last or tail.ended)
+        elif self._next != tail.end:
             self._go_on_soon()
-        elif tail.is_over:
-            self.close()
         elif not self.wire.is_full:
             tail.live[self] = self._write
 
@@ -168,9 +179,10 @@ class Follower:
             asyncio.get_running_loop().call_soon(self.go_on)
 
     async def _replay(self, number: int) -> None:
+        last = self.tail.last_behind(number)
         self._room = asyncio.Event()
         try:
-            async with aclosing(replay(self._logs, self.tail, number)) as pieces:
+            async with aclosing(replay(self._logs, self.tail, number, last)) as pieces:
                 async for piece, behind in pieces:
                     if self.over.done():
                         return  # Python 3.11's `asyncio.wait_for` swallows a cancellation now and then.
@@ -183,7 +195,9 @@ class Follower:
             self.close()
             raise
         self._replaying = self._room = None
-        if (self._next or 0) < self.tail.first:
+        if self._next == last:
+            self.close(is_whole=True)
+        elif (self._next or 0) < self.tail.first:
             self.close()  # The log has gone meanwhile; who comes back is told so.
         else:
             self.go_on()

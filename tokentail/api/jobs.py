@@ -15,9 +15,10 @@ from tokentail.api.context import TENANT, Context, context_of
 from tokentail.api.wire import Nowhere
 from tokentail.shared import endings, job
 from tokentail.shared.chat_request import ChatRequest
-from tokentail.shared.cursor import START
+from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.errors import JobNotFound
 from tokentail.shared.events import encode
+from tokentail.shared.fold import Fold
 from tokentail.shared.job import Record, Status
 from tokentail.shared.log import Entry
 
@@ -80,7 +81,7 @@ async def get(request: Request, job_id: str) -> Response:
     wait = _whole_number(request.query_params.get("wait", "0"), "wait", 0, WAIT_LIMIT_SECONDS)
     record = await context.queue.get(TENANT, job_id)
     if wait and not record.has_ended:
-        await _ending(context, job_id, wait)
+        await ending(context, job_id, wait)
         record = await context.queue.get(TENANT, job_id)
     return _json(await _view(context, record))
 
@@ -89,7 +90,7 @@ async def get(request: Request, job_id: str) -> Response:
 async def cancel(request: Request, job_id: str) -> Response:
     """Ask for the job's end. 202: it is being cancelled; 200: it has ended, and this is how."""
     context = context_of(request)
-    answer = await _view(context, await _cancel(context, job_id))
+    answer = await _view(context, await stop(context, job_id))
     return _json(answer, 200 if answer["ended_at"] else 202)
 
 
@@ -97,20 +98,20 @@ async def cancel(request: Request, job_id: str) -> Response:
 async def delete(request: Request, job_id: str) -> Response:
     """Remove the job with all it holds; a running one is cancelled first."""
     context = context_of(request)
-    record = await _cancel(context, job_id)
+    record = await stop(context, job_id)
     if not record.has_ended:
-        await _ending(context, job_id, DELETE_WAIT_SECONDS)
+        await ending(context, job_id, DELETE_WAIT_SECONDS)
     # The log before, so that it is gone whatever happens between the two, for then nobody finds it any more;
     # and after, for a worker may have written until it was told.
     await context.logs.delete(job_id)
     await context.queue.delete(TENANT, job_id)
     await context.logs.delete(job_id)
-    if (tail := context.tails.get(job_id)) is not None:
-        context.tails.forget(tail)
+    context.tails.forget_job(job_id)
     return Response(status_code=204)
 
 
-async def _cancel(context: Context, job_id: str) -> Record:
+async def stop(context: Context, job_id: str) -> Record:
+    """Ask for a job's end, and return its record then. Raises JobNotFound and StoreUnavailable."""
     if not job.is_id(job_id):
         raise JobNotFound(f"There is no job {job_id[:40]!r}.")
     await context.queue.cancel(TENANT, job_id)
@@ -118,22 +119,32 @@ async def _cancel(context: Context, job_id: str) -> Record:
 
 
 async def _view(context: Context, record: Record) -> dict[str, Any]:
-    """The job object; a running job's result is the fold of its log. A log that has ended before its
-    record was told (its owner died in between, or is about to tell) tells it now."""
-    record = await endings.settled(context.queue, context.logs, record)
-    if record.has_ended or record.attempt == 0:
+    """The job object; a running job's result is the fold of its log."""
+    record, fold, cursor = await standing(context, record)
+    if fold is None:
         return job.job_object(record, result=record.result, cursor=record.cursor)
-    fold, cursor = await endings.folded(context.logs, record.id)
-    if fold.ending is not None and cursor is not None:
-        ending = Entry(cursor, encode(fold.ending))
-        await endings.record_ending(context.queue, context.logs, record.id, record.fence, ending)
-        record = await context.queue.get(record.tenant, record.id)
-        if record.has_ended:
-            return job.job_object(record, result=record.result, cursor=record.cursor)
     return job.job_object(record, result=fold.result(), cursor=cursor)
 
 
-async def _ending(context: Context, job_id: str, seconds: float) -> None:
+async def standing(context: Context, record: Record) -> tuple[Record, Fold | None, Cursor | None]:
+    """Where a job is: its record, and the fold of its log up to a cursor if it has begun and not ended.
+
+    A log that has ended before its record was told (its owner died in between, or is about to) tells it now.
+    """
+    record = await endings.settled(context.queue, context.logs, record)
+    if record.has_ended or record.attempt == 0:
+        return record, None, None
+    fold, cursor = await endings.folded(context.logs, record.id)
+    if fold.ending is not None and cursor is not None:
+        entry = Entry(cursor, encode(fold.ending))
+        await endings.record_ending(context.queue, context.logs, record.id, record.fence, entry)
+        record = await context.queue.get(record.tenant, record.id)
+        if record.has_ended:
+            return record, None, None
+    return record, fold, cursor
+
+
+async def ending(context: Context, job_id: str, seconds: float) -> None:
     """Wait for a job that has not ended: for the ending to stand in its log, at most so long."""
     context.tails.doubt_ending(job_id)
     follower = context.tails.follow(job_id, START, Nowhere())

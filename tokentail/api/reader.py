@@ -19,6 +19,7 @@ from tokentail.api.outages import Hindrance
 from tokentail.api.tail import Tail
 from tokentail.api.tracking import PROTOCOL, Tracking
 from tokentail.shared import redis as store
+from tokentail.shared.cursor import Cursor
 from tokentail.shared.data_plane import DataPlane
 from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.exchange import packed
@@ -58,8 +59,8 @@ class Reader:
     def __init__(self, plane: DataPlane, took: Callable[[int], None]) -> None:
         self._plane = plane
         self._took = took
-        #: By key; those that are over are not read.
-        self._tails: dict[bytes, Tail] = {}
+        #: By key, one for each dialect; those that are over are not read.
+        self._tails: dict[bytes, list[Tail]] = {}
         #: The keys of those that are to be read next.
         self._stale: set[bytes] = set()
         #: When (loop time) all were read.
@@ -74,18 +75,21 @@ class Reader:
 
     def watches(self, tail: Tail) -> bool:
         """Whether it is read."""
-        return self._tails.get(tail.key) is tail
+        return tail in self._tails.get(tail.key, ())
 
     def watch(self, tail: Tail) -> None:
         """Read a log from where its tail stands, soon: somebody needs to know what is there now."""
-        self._tails[tail.key] = tail
+        if not self.watches(tail):
+            self._tails.setdefault(tail.key, []).append(tail)
         self._watched.set()
         self._changed([tail.key])
 
     def unwatch(self, tail: Tail) -> None:
         """Read it no longer."""
-        if self._tails.get(tail.key) is tail:
-            del self._tails[tail.key]
+        if self.watches(tail):
+            self._tails[tail.key].remove(tail)
+            if not self._tails[tail.key]:
+                del self._tails[tail.key]
 
     def _changed(self, keys: Iterable[bytes] | None) -> None:
         """Read these next, or all."""
@@ -177,49 +181,58 @@ class Reader:
     async def _read(self, tracking: Tracking) -> bool:
         """Read what has changed; what comes meanwhile is for the next time."""
         stale, self._stale = self._stale, set()
-        known = {key: tail for key in stale if (tail := self._tails.get(key)) is not None}
+        known = {key: list(tails) for key in stale if (tails := self._tails.get(key)) is not None}
         if not known:
             return False
         self._before, self._began = self._began, asyncio.get_running_loop().time()
-        tails = list(known.values())
-        count = min(PAGE, max(LEAST_ENTRIES, READ_ENTRIES // len(tails)))
-        asked = [(tail, tail.asked) for tail in tails if tail.asked != tail.answered]
+        # Where several stand at different places, the rearmost says from where on.
+        rear = [tails[0] if len(tails) == 1 else min(tails, key=_place) for tails in known.values()]
+        count = min(PAGE, max(LEAST_ENTRIES, READ_ENTRIES // len(rear)))
+        asked = [(tail, tail.asked) for tails in known.values() for tail in tails if not tail.is_loaded]
         words = [b"XREAD", b"COUNT", b"%d" % count, b"STREAMS"]
-        keys, positions = [tail.key_word for tail in tails], [tail.position_word for tail in tails]
+        keys, positions = [tail.key_word for tail in rear], [tail.position_word for tail in rear]
+        at = {tail.key: tail.position for tail in rear}
         (answer,) = await tracking.ask(packed(words, keys, positions))
         if isinstance(answer, ResponseError):
             if not means_migration(answer):
                 raise answer
-            at = {tail.key: tail.position for tail in tails}
             found = await read_singly(self._plane, self._node, tracking, at, count)
-            self._take(found, known, asked, count)
+            self._take(found, known, at, asked, count)
             # Until they are all there: nobody says what changes on the other node.
             self._changed(known)
             await asyncio.sleep(MIGRATION_SECONDS)
             return bool(found)
-        self._take((answer or {}).items(), known, asked, count)
+        self._take((answer or {}).items(), known, at, asked, count)
         return bool(answer)
 
-    def _take(self, found: Any, known: dict[bytes, Tail], asked: list[tuple[Tail, int]], count: int) -> None:
+    def _take(
+        self,
+        found: Any,
+        known: dict[bytes, list[Tail]],
+        at: dict[bytes, bytes],
+        asked: list[tuple[Tail, int]],
+        count: int,
+    ) -> None:
         """Nothing here awaits: what followers are told is whole at every moment."""
         now = asyncio.get_running_loop().time()
         took = 0
         longer: set[Tail] = set()
         came: list[tuple[Tail, int]] = []
         for key, entries in found:
-            tail = known[key]
-            if self._tails.get(key) is not tail:
-                continue  # It was forgotten, and perhaps begun anew, while this was on its way.
-            came.append((tail, tail.end))
-            tail.heard_at = now
-            for entry_id, (_, raw) in entries:
-                took += tail.add(entry_id, raw)
+            for tail in known[key]:
+                if not self.watches(tail):
+                    continue  # It was forgotten, and perhaps begun anew, while this was on its way.
+                came.append((tail, tail.end))
+                tail.heard_at = now
+                for entry_id, (_, raw) in entries if tail.position == at[key] else _behind(tail, entries):
+                    took += tail.add(entry_id, raw)
+                if len(entries) == count:
+                    longer.add(tail)
+                if tail.is_over:
+                    tail.left_at = now
+                    self.unwatch(tail)
             if len(entries) == count:
-                longer.add(tail)
                 self._changed([key])
-            if tail.is_over:
-                tail.left_at = now
-                del self._tails[key]
         for tail, asking in asked:
             if tail not in longer:
                 tail.answered = max(tail.answered, asking)
@@ -227,6 +240,16 @@ class Reader:
         for tail, since in came:
             tail.deliver(since)
         self._took(took)
+
+
+def _place(tail: Tail) -> Cursor:
+    return Cursor.parse(tail.position)
+
+
+def _behind(tail: Tail, entries: list[Any]) -> list[Any]:
+    """Those that it does not have."""
+    place = _place(tail)
+    return [entry for entry in entries if Cursor.parse(entry[0]) > place]
 
 
 class _Moved(StoreUnavailable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from tokentail.api import sse
+from tokentail.api.dialects.dialect import Rendering
 from tokentail.api.tail import Tail
 from tokentail.api.wire import chunk
 from tokentail.shared import redis as store
@@ -12,13 +12,18 @@ from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Entry, Logs
 
 
-async def replay(logs: Logs, tail: Tail, number: int) -> AsyncGenerator[tuple[bytes, int], None]:
-    """The entries from that number on until the tail has the next one, a piece at a time, each with the
-    number behind it. Waits while Redis is away. It ends before that if the log has gone meanwhile."""
+async def replay(
+    logs: Logs, tail: Tail, number: int, last: int | None
+) -> AsyncGenerator[tuple[bytes, int], None]:
+    """The entries from that number on until the tail has the next one, or to the `last`; a piece at a time,
+    each with the number behind it. Waits while Redis is away. It ends before that if the log has gone
+    meanwhile."""
     pauses = store.Pauses()
-    while number < tail.first:
+    render = tail.dialect.rendering()
+    read = number if tail.dialect.is_stateless else 0
+    while read < (until := tail.first if last is None else min(last, tail.first)):
         try:
-            page = await logs.page(tail.job_id, tail.cursor_before(number))
+            page = await logs.page(tail.job_id, tail.cursor_before(read))
         except StoreUnavailable:
             await pauses.sleep()
             continue
@@ -26,10 +31,13 @@ async def replay(logs: Logs, tail: Tail, number: int) -> AsyncGenerator[tuple[by
             return
         pauses.over()
         # Redis may be ahead of the tail, and what comes is the tail's to tell.
-        page = page[: tail.first - number]
-        number += len(page)
-        yield b"".join(map(_chunk, page)), number
+        chunks = [_chunk(render, entry) for entry in page[: until - read]]
+        piece = b"".join(chunks[max(0, number - read) :])
+        read += len(chunks)
+        if read > number:
+            yield piece, read
 
 
-def _chunk(entry: Entry) -> bytes:
-    return chunk(sse.block(str(entry.cursor).encode(), entry.raw)[0])
+def _chunk(render: Rendering, entry: Entry) -> bytes:
+    frames = render(str(entry.cursor).encode(), entry.raw)
+    return chunk(frames.data) if frames.data else b""

@@ -20,16 +20,11 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),
 ]
 
-_DELTA = b'{"type":"delta"'
 
-
-def block(entry_id: bytes, raw: bytes) -> tuple[bytes, bool]:
-    """One log entry as one block, and whether it is an ending. The event's JSON goes out as the worker
-    wrote it."""
-    if raw.startswith(_DELTA):  # Nearly all of them.
-        return b"id: %b\nevent: delta\ndata: %b\n\n" % (entry_id, raw), False
+def block(entry_id: bytes, raw: bytes) -> bytes:
+    """One log entry as one block. The event's JSON goes out as the worker wrote it."""
     kind = events.type_of(raw)
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (entry_id, kind.encode(), raw), kind in events.ENDINGS
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (entry_id, kind.encode(), raw)
 
 
 def reset(requested: str) -> bytes:

@@ -1,4 +1,4 @@
-"""One watched log in memory: its entries as they go out, encoded once however many follow."""
+"""One watched log in memory, in one dialect: its entries as they go out, encoded once however many follow."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tokentail.api import sse
+from tokentail.api.dialects.dialect import NATIVE, Dialect
 from tokentail.api.wire import chunk
-from tokentail.shared import keys
+from tokentail.shared import events, keys
 from tokentail.shared.cursor import START, Cursor
 from tokentail.shared.exchange import word
 
@@ -29,11 +29,16 @@ class Tail:
     ending; `gone` once the log is known to be no more. Entries only ever arrive at the end; `deliver` tells
     the followers.
 
+    A dialect may say that a client which has come to some entry is told nothing more. Who comes later begins
+    behind the last such entry.
+
     Invariant: between two calls, every follower in `live` has been given everything up to `end`.
     """
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, dialect: Dialect = NATIVE) -> None:
         self.job_id = job_id
+        self.dialect = dialect
+        self._render = dialect.rendering()
         self.key = keys.log(job_id).encode()
         self.key_word = word(self.key)
         #: The id of the newest entry, as Redis writes it: what the reader has read up to. And as a word of a
@@ -46,6 +51,8 @@ class Tail:
         #: Where each entry ends, counted in all bytes there ever were; `_dropped` of them are not held.
         self._ends = array("Q")
         self._dropped = 0
+        #: The numbers behind which those who came before are told nothing more, rising.
+        self._last: list[int] = []
         #: Where each run of entries that count up within a fence begins: cursor and number, both rising.
         self._runs: list[tuple[Cursor, int]] = []
         #: The id that would go on with the newest run: its fence with the dash, and the next number.
@@ -90,25 +97,32 @@ class Tail:
             self._runs.append((cursor, self.end))
             self._fence, self._seq = b"%d-" % cursor.fence, cursor.seq + 1
         self._next = b"%b%d" % (self._fence, self._seq)
-        block, self.ended = sse.block(entry_id, raw)
-        written = chunk(block)
+        frames = self._render(entry_id, raw)
+        # An empty chunk would end the response.
+        written = chunk(frames.data) if frames.data else b""
         self._held += written
         self._ends.append(self._dropped + len(self._held))
         self.end += 1
+        self.ended = events.is_ending(raw)
+        if frames.is_last:
+            self._last.append(self.end)
         self.position, self.position_word = entry_id, word(entry_id)
         return len(written) + self._ends.itemsize
 
     def deliver(self, since: int) -> None:
         """Give the followers what has come since that entry, and what else has changed."""
+        is_last = False
         if since < self.end and self.live:
-            news = self._bytes(since, self.end)
+            last = self.last_behind(since)
+            is_last = last is not None
+            news = self._bytes(since, self.end if last is None else last)
             self.told_at = asyncio.get_running_loop().time()
             # A copy: who can take no more leaves while it is being written to.
             for write in tuple(self.live.values()):
                 write(news)
-        if self.is_over:
+        if self.is_over or is_last:
             for follower in tuple(self.live):
-                follower.close()
+                follower.close(is_whole=self.ended or is_last)
         for follower in tuple(self.waiting):
             follower.go_on()
 
@@ -118,7 +132,14 @@ class Tail:
         """The entries from that number on, as many as go out in one write, and the number behind them."""
         most = self._offset(start) + PIECE_BYTES
         stop = min(self.end, self.first + bisect_left(self._ends, most, start - self.first) + 1)
+        last = self.last_behind(start)
+        stop = stop if last is None else min(stop, last)
         return self._bytes(start, stop), stop
+
+    def last_behind(self, number: int) -> int | None:
+        """Where who has come to that number is told the last thing, if anywhere yet."""
+        place = bisect_right(self._last, number)
+        return self._last[place] if place < len(self._last) else None
 
     def _bytes(self, start: int, stop: int) -> bytes:
         base = self._dropped
@@ -143,7 +164,7 @@ class Tail:
         """Where a client goes on that has seen everything up to `cursor`; None if the log can't prove it:
         an entry it never held, or one beyond its end."""
         if cursor == START:
-            return 0
+            return self._last[-1] if self._last else 0
         run = bisect_right(self._runs, cursor, key=lambda run: run[0]) - 1
         if run < 0:
             return None

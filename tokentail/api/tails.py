@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tokentail.api.dialects.dialect import NATIVE, Dialect
 from tokentail.api.follower import Follower
 from tokentail.api.reader import Reader
 from tokentail.api.tail import Tail
@@ -29,6 +30,8 @@ READ_ON_SECONDS = 5.0
 #: What a tail takes by itself.
 TAIL_BYTES = 2048
 
+_NONE: dict[Dialect, Tail] = {}
+
 
 class Tails:
     """Follow logs; `run` the readers as a task. `max_bytes` bounds what all tails hold together."""
@@ -39,30 +42,38 @@ class Tails:
         self._max_bytes = max_bytes
         self._held = 0
         self._readers = [Reader(plane, self._took) for _ in range(plane.partitions)]
-        #: By job, the one that was followed longest ago first.
-        self._tails: dict[str, Tail] = {}
+        #: By job and then by dialect; the job that was followed longest ago first.
+        self._tails: dict[str, dict[Dialect, Tail]] = {}
         #: Those held no longer whose followers still have to take what they were told, or to read the rest.
         self._left_over: set[Tail] = set()
 
-    def get(self, job_id: str) -> Tail | None:
+    def get(self, job_id: str, dialect: Dialect = NATIVE) -> Tail | None:
         """What is known of a log here."""
-        return self._tails.get(job_id)
+        return self._tails.get(job_id, _NONE).get(dialect)
 
-    def follow(self, job_id: str, after: Cursor, wire: Wire, *, has_ended: bool = False) -> Follower:
+    def follow(
+        self,
+        job_id: str,
+        after: Cursor,
+        wire: Wire,
+        dialect: Dialect = NATIVE,
+        *,
+        has_ended: bool = False,
+    ) -> Follower:
         """A new follower of a log; every one has to `leave`. `has_ended`: the log is known to hold its
         ending, so what is read has to reach it.
         """
         reader = self._reader_of(job_id)
-        tail = self._tails.pop(job_id, None)
+        self._tails[job_id] = tails = self._tails.pop(job_id, {})
+        tail = tails.get(dialect)
         if tail is None:
-            tail = Tail(job_id)
+            tail = tails[dialect] = Tail(job_id, dialect)
             self._held += TAIL_BYTES
         # What it has seen, in another process or in a GET, or knows to be there may be unread here yet.
         doubtful = has_ended or tail.number_after(after) is None
         if not tail.is_over and (doubtful or not reader.watches(tail)):
             tail.asked += 1
             reader.watch(tail)
-        self._tails[job_id] = tail
         follower = Follower(tail, after, wire, self._logs)
         tail.followers.add(follower)
         return follower
@@ -79,31 +90,38 @@ class Tails:
             tail.left_at = asyncio.get_running_loop().time()
 
     def all(self) -> list[Tail]:
-        """Every log that is held."""
-        return list(self._tails.values())
+        """Every log that is held, in each dialect in which it is."""
+        return [tail for tails in self._tails.values() for tail in tails.values()]
 
     def followed(self) -> list[Tail]:
         """Every log that somebody follows, also those that are held no longer."""
-        return [tail for tail in (*self._tails.values(), *self._left_over) if tail.followers]
+        return [tail for tail in (*self.all(), *self._left_over) if tail.followers]
 
     def forget(self, tail: Tail) -> None:
         """Hold a log no longer. Whoever still follows it is told that it is gone."""
         if tail.gone:
             return
         tail.gone = True
-        del self._tails[tail.job_id]
+        del self._tails[tail.job_id][tail.dialect]
+        if not self._tails[tail.job_id]:
+            del self._tails[tail.job_id]
         self._reader_of(tail.job_id).unwatch(tail)
         tail.deliver(tail.end)
         self._held -= tail.shed() + TAIL_BYTES
         if tail.followers:
             self._left_over.add(tail)
 
+    def forget_job(self, job_id: str) -> None:
+        """The same for a job's log in all dialects."""
+        for tail in list(self._tails.get(job_id, _NONE).values()):
+            self.forget(tail)
+
     def doubt_ending(self, job_id: str) -> None:
         """A job has not ended by its record: if its log is held with an ending, that is read anew. Mostly it
         is there, and the record about to be told; but a failover may have lost it."""
-        tail = self._tails.get(job_id)
-        if tail is not None and tail.ended:
-            self.forget(tail)
+        for tail in list(self._tails.get(job_id, _NONE).values()):
+            if tail.ended:
+                self.forget(tail)
 
     def forget_left(self) -> None:
         """Read no more, and then forget, what nobody has followed for a while."""

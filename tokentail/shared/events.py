@@ -121,6 +121,7 @@ CANCEL_REASON = "requested"
 ENDINGS = frozenset({"completed", "failed", "cancelled"})
 
 _PREFIX = b'{"type":"'
+_DELTA = b'{"type":"delta"'
 
 
 def encode(event: Event) -> bytes:
@@ -135,6 +136,11 @@ def encode(event: Event) -> bytes:
 def decode(raw: bytes | str) -> Event:
     """Read what `encode` wrote."""
     return cast(Event, orjson.loads(raw))
+
+
+def is_ending(raw: bytes) -> bool:
+    """Whether nothing can follow this event."""
+    return not raw.startswith(_DELTA) and type_of(raw) in ENDINGS
 
 
 def type_of(raw: bytes) -> str:

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     @property
     def is_ending(self) -> bool:
         """Whether nothing can follow it."""
-        return events.type_of(self.raw) in events.ENDINGS
+        return events.is_ending(self.raw)
 
     def event(self) -> Event:
         """The event, parsed."""
