@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench.edge import nchan, peers, resumable
 from bench.edge.cores import NOTE
 from bench.edge.effort import EdgeEffort
@@ -13,6 +15,9 @@ from bench.report import Aim, Found, Row
 
 _RATE = 30.0
 
+#: The same process, asked in OpenAI's words.
+_CHAT = "Chat Completions"
+
 #: At most so many times a peer's cost.
 _RATIOS = {nchan.NAME: Aim("ratio", 1.0), peers.LOOP: Aim("ratio", 0.15)}
 
@@ -21,9 +26,10 @@ def measure(place: Place, effort: EdgeEffort) -> Found:
     """Beside all peers."""
     plan = Plan(logs=1, followers=effort.followers, rate=_RATE, seconds=effort.seconds)
     others, missing = peers.started(place, [nchan.side, peers.xread_loop, resumable.side, peers.bare_write])
+    chat = replace(place.ours, name=_CHAT, path="/v1/chat/completions/{}/stream", before=0)
     rounds = Rounds("fan-out", place.ours.name)
     for _ in range(effort.rounds):
-        rounds.run(place, [place.ours, *others], plan)
+        rounds.run(place, [place.ours, chat, *others], plan)
     about = (
         f"Fan-out: {effort.followers} followers of one job at {_RATE:.0f} events/s for {effort.seconds:g} s. "
         "CPU is user and system time of the server's process per event that reached a client. Delivery is "
@@ -38,8 +44,10 @@ def _rows(rounds: Rounds) -> list[Row]:
     rows = [
         rounds.row(f"API CPU per delivered event, beside {peer}", "µs", cpu, peer, _RATIOS.get(peer))
         for peer in rounds.peers
+        if peer != _CHAT
     ]
     rows += [
+        rounds.row("API CPU per delivered event", "µs", cpu, rounds.ours, Aim("ratio", 1.5), of=_CHAT),
         rounds.row("delivery, p50", "ms", lambda o: o.p50_ms, nchan.NAME, Aim("value", 5)),
         rounds.row("delivery, p99", "ms", lambda o: o.p99_ms, nchan.NAME, Aim("value", 25)),
         rounds.row("Redis connections", "", lambda o: o.connections, aim=Aim("value", 5)),

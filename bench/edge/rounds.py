@@ -50,15 +50,20 @@ class Rounds:
         figure: Callable[[Outcome], float],
         peer: str = "",
         aim: Aim | None = None,
+        *,
+        of: str = "",
     ) -> Row | None:
-        """The medians, beside a peer's if it has any; None if none of our rounds counts."""
-        ours, others = self.median(self.ours, figure), self.median(peer, figure)
+        """The medians, beside a peer's if it has any; None if none of our rounds counts. `of`: ours, but
+        another side than the first."""
+        name = of or self.ours
+        ours, others = self.median(name, figure), self.median(peer, figure)
         if ours is None:
             return None
-        counts = [len(self.outcomes[self.ours])]
+        counts = [len(self.outcomes[name])]
         if others is not None:
             counts.append(len(self.outcomes[peer]))
-        return Row(f"{self.what}: {measure}", unit, ours, others, tuple(counts), aim)
+        what = f"{self.what}, {of} beside the native stream" if of else self.what
+        return Row(f"{what}: {measure}", unit, ours, others, tuple(counts), aim)
 
     def notes(self) -> list[str]:
         """What each round has shown, and which had to be left out."""

@@ -35,6 +35,16 @@ FIELDS = st.sampled_from(
         "verbosity",
     ]
 )
+CHAT_FIELDS = [
+    "stream",
+    "stream_options",
+    "n",
+    "modalities",
+    "store",
+    "user",
+    "on_disconnect",
+    "service_tier",
+]
 MESSAGES = st.lists(
     st.fixed_dictionaries(
         {"role": st.sampled_from(["system", "user", "assistant", "tool", "developer"])},
@@ -65,6 +75,20 @@ async def test_no_body_makes_an_error_of_ours_or_a_job_that_can_not_run(wire: Wi
         assert (await wire.ended(answer.json()["id"]))["status"] == "completed"
     else:
         assert answer.json()["code"] in ("invalid_request", "invalid_json", "unknown_model")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=BODIES, ours=st.dictionaries(st.sampled_from(CHAT_FIELDS), ANYTHING, max_size=2))
+async def test_no_body_makes_an_error_of_ours_in_openais_words(wire: Wire, body: Any, ours: Any) -> None:
+    # Given any JSON at all; When it is submitted as OpenAI's clients do
+    body = body | ours if isinstance(body, dict) else body
+    answer = await wire.http.post("/v1/chat/completions", json=body)
+    # Then it is refused with a sentence, or answered
+    assert answer.status_code in (200, 400, 404), answer.text
+    if answer.status_code != 200:
+        error = answer.json()["error"]
+        assert error["code"] in ("invalid_request", "invalid_json", "model_not_found")
+        assert error["message"]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

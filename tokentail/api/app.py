@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 import tokentail
 from tokentail.api import health, jobs, limits, metrics, problems
 from tokentail.api.context import Context, context_of
+from tokentail.api.dialects import openai_chat, openai_models
 from tokentail.api.follow import FOLLOWED, follow
 from tokentail.api.headroom import Headroom
 from tokentail.api.overdue import Overdue
@@ -79,6 +80,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(jobs.router)
+    app.include_router(openai_models.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(TokentailError, _tokentail_error)
     app.add_exception_handler(HTTPException, _http_error)
@@ -142,6 +144,9 @@ class Edge:
         send = _with_id(scope, send, context)
         if path := FOLLOWED.fullmatch(scope["path"]):
             return follow(path["job_id"], context, scope, receive, send)
+        if openai_chat.PATHS.fullmatch(scope["path"]):
+            scope["app"] = self._app
+            return openai_chat.serve(scope, receive, send)
         if context.draining and (scope["method"], scope["path"]) == SUBMIT:
             problem = limits.stopping()
             self._app.state.counts.refused[problem.body["code"]] += 1

@@ -58,6 +58,12 @@ class Streams:
         #: Those refused, by code, for whatever reason.
         self.refused: Counter[str] = Counter()
 
+    def check(self, tenant: str) -> None:
+        """Refuse one who wants to follow a job that is still to be submitted. Raises Problem."""
+        problem = self._limits.refusal(self.open, 0, self._of_tenant[tenant])
+        if problem is not None:
+            raise problem
+
     def enter(self, tenant: str, job_id: str) -> None:
         """Count one more. Raises Problem if that is one too many."""
         problem = self._limits.refusal(self.open, self._of_job[job_id], self._of_tenant[tenant])

@@ -27,7 +27,7 @@ from starlette.responses import Response
 from tokentail.api.context import Context, context_of
 from tokentail.api.problems import Problem
 from tokentail.api.servers import CONTROL, Answer, ping
-from tokentail.api.submission import SUBMIT
+from tokentail.api.submission import SUBMITS
 from tokentail.shared import keys, tasks
 from tokentail.shared import redis as store
 from tokentail.shared.errors import StoreUnavailable
@@ -92,7 +92,7 @@ async def metrics(request: Request) -> Response:
 
 def count_refusal(request: Request, problem: Problem) -> None:
     """Count a refusal if it is one of a submission."""
-    if (request.method, request.url.path) == SUBMIT:
+    if (request.method, request.url.path) in SUBMITS:
         request.app.state.counts.refused[problem.body["code"]] += 1
 
 

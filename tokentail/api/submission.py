@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from tokentail.api.problems import Problem
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.models import ModelList
 
-#: Where jobs are submitted: method and path.
+Shape = TypeVar("Shape", bound=BaseModel)
+
+#: Where jobs are submitted, method and path: in our own protocol, and in all that are spoken.
 SUBMIT = ("POST", "/v1/jobs")
+SUBMITS = frozenset({SUBMIT, ("POST", "/v1/chat/completions")})
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
@@ -48,21 +51,31 @@ def idempotency_key(request: Request) -> str | None:
 def parse(body: bytes, models: ModelList) -> ChatRequest:
     """The request in a body. Raises Problem: 400 if it is not JSON, 422 with every fault if it is not a
     chat request, 422 `unknown_model` if that is its only fault."""
+    request = validated(ChatRequest, decoded(body))
+    check_model(request, models)
+    return request
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON of a body. Raises Problem 400."""
     try:
-        data = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Problem(400, "invalid_json", f"The body is not JSON: {error}.") from None
+
+
+def validated(kind: type[Shape], data: Any) -> Shape:
+    """What JSON stands for. Raises Problem 422 with every fault."""
     try:
-        request = ChatRequest.model_validate(data, strict=True)
+        return kind.model_validate(data, strict=True)
     except ValidationError as error:
         raise _invalid(
             [_fault(problem, data) for problem in error.errors(include_url=False, include_input=False)]
         ) from None
-    _check_model(request, models)
-    return request
 
 
-def _check_model(request: ChatRequest, models: ModelList) -> None:
+def check_model(request: ChatRequest, models: ModelList) -> None:
+    """Raises Problem 422 if its model is none of these, or does not take what the request holds."""
     if request.model not in models:
         known = list(models.aliases)
         detail = f"/model: {request.model[:100]!r} is not one of this server's models: {', '.join(known)}."
