@@ -213,7 +213,5 @@ def _address(job_id: str) -> str:
 
 
 def _restarted(job_id: str) -> dict[str, Any]:
-    return openai_errors.body(
-        "generation_restarted",
-        f"The generation was interrupted and began anew; what came so far is void. {_address(job_id)} follows it.",
-    )
+    message = f"The generation began anew, what came so far is void; {_address(job_id)} follows it."
+    return openai_errors.body("generation_restarted", message)
