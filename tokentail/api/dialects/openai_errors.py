@@ -49,7 +49,7 @@ def response(problem: Problem) -> Response:
     fault: dict[str, str] = next(iter(problem.body.get("errors", ())), {})
     error = body(
         _CODES.get(code, code),
-        problem.body["detail"],
+        _message(problem),
         kind=_TYPES.get(status, "api_error"),
         param=_param(fault.get("pointer", "")) or fault.get("parameter") or fault.get("header"),
     )
@@ -67,6 +67,13 @@ def failure(error: Error, headers: dict[str, str]) -> Response:
         {**headers, "x-should-retry": "false"},
         media_type="application/json",
     )
+
+
+def _message(problem: Problem) -> str:
+    # litellm, as a client, makes its exceptions from words that it finds: no name of ours may stand there.
+    names = ", ".join(problem.body.get("models", ()))
+    detail: str = problem.body["detail"]
+    return detail.replace(f": {names}.", "; GET /v1/models lists them.") if names else detail
 
 
 def _param(pointer: str) -> str | None:

@@ -28,7 +28,7 @@ async def get_model(request: Request, alias: str) -> Response:
     """One alias."""
     models = context_of(request).models
     if alias not in models:
-        detail = f"{alias[:100]!r} is not one of this server's models: {', '.join(models.aliases)}."
+        detail = f"{alias[:100]!r} is not one of this server's models; GET /v1/models lists them."
         return openai_errors.response(Problem(404, "unknown_model", detail))
     return _json(_model(alias))
 
