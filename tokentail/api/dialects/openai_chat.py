@@ -21,6 +21,7 @@ from tokentail.api.follow import attach, cursor_of, tell
 from tokentail.api.follower import Follower
 from tokentail.api.problems import Problem
 from tokentail.api.wire import wire_of
+from tokentail.shared import redis as store
 from tokentail.shared import tasks
 from tokentail.shared.chat_request import ChatRequest
 from tokentail.shared.cursor import START, Cursor
@@ -111,6 +112,8 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _refusal(request: Request, problem: Problem) -> Response:
     metrics.count_refusal(request, problem)
+    if request.method == "GET" and "Retry-After" in problem.headers:
+        context_of(request).streams.refused[problem.body["code"]] += 1
     return openai_errors.response(problem)
 
 
@@ -207,6 +210,7 @@ async def _wait(
 ) -> Response:
     """The whole completion, when it is there."""
     leaving = asyncio.create_task(_left(request))
+    pauses = store.Pauses()
     try:
         while not record.has_ended:
             ending = asyncio.create_task(jobs.ending(context, record.id, LOOK_SECONDS))
@@ -220,7 +224,10 @@ async def _wait(
                 return Response(status_code=499)  # nginx's word for it; nobody reads it.
             if context.draining:
                 raise limits.stopping()
-            record = (await jobs.standing(context, await context.queue.get(TENANT, record.id)))[0]
+            try:
+                record = (await jobs.standing(context, await context.queue.get(TENANT, record.id)))[0]
+            except StoreUnavailable:
+                await pauses.sleep()  # The job goes on, and so does its client.
     finally:
         await tasks.end(leaving)
     return await _answer(context, record, has_logprobs=has_logprobs)
