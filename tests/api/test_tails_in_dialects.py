@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -182,3 +182,67 @@ async def test_it_is_the_same_when_memory_was_short(
     assert await told(tails, job_id) == whole
     assert await told(tails, job_id, after=Cursor(FENCE, 3)) == b"hello;4;5;void;"
     assert await told(tails, job_id, after=Cursor(AGAIN, 2)) == b"hello;3;4;5;end;"
+
+
+class FilledBy(Sink):
+    """One whose client can take no more as it is written something."""
+
+    def __init__(self, last: bytes) -> None:
+        super().__init__()
+        self._last = last
+
+    def writer(self) -> Callable[[bytes], None]:
+        def write(data: bytes) -> None:
+            self.writes.append(data)
+            if self._last in data and not self.is_full:
+                self.fill()
+
+        return write
+
+
+async def test_who_is_filled_by_the_last_thing_it_is_told_is_told_nothing_more(
+    tails: Tails, redis: Redis
+) -> None:
+    # Given a follower in the middle of an attempt
+    job_id, sink = new_id(), FilledBy(b"void;")
+    await written(redis, job_id, FENCE, attempt(), delta("a"))
+    follower = tails.follow(job_id, START, sink, Numbers())
+    follower.start()
+    await eventually(lambda: content(sink) == b"1;")
+    # When its connection takes no more as it is told that another attempt begins, and then takes everything
+    await written(redis, job_id, AGAIN, attempt(2, "lost"), delta("b"))
+    await eventually(lambda: sink.is_full)
+    sink.drain()
+    await written(redis, job_id, AGAIN, delta("c"), completed(), seq=2)
+    async with asyncio.timeout(20):
+        await follower.over
+    # Then it has been told nothing of that one
+    assert content(sink) == b"1;void;"
+
+
+async def test_what_is_void_while_it_is_read_again_ends_there(
+    tails: Tails, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "PAGE", 2)
+    # Given one who reads from Redis what is not held, and stops in the middle
+    job_id = new_id()
+    await written(redis, job_id, FENCE, attempt(), *(delta(str(n)) for n in range(5)))
+    first, _ = follow(tails, job_id, Numbers())
+    first.start()
+    await first.known()
+    (tail,) = tails.all()
+    tail.shed()
+    second, slow = follow(tails, job_id, Numbers())
+    second.start()
+    slow.fill()
+    await eventually(lambda: content(slow) != b"")
+    assert content(slow) == b"1;"
+    # When another attempt begins, and is not held either
+    await written(redis, job_id, AGAIN, attempt(2, "lost"), delta("a"), completed())
+    await eventually(lambda: tail.ended)
+    tail.shed()
+    slow.drain()
+    async with asyncio.timeout(20):
+        await second.over
+    # Then it is told of that, and nothing of it
+    assert content(slow) == b"1;2;3;4;5;void;"

@@ -179,10 +179,9 @@ class Follower:
             asyncio.get_running_loop().call_soon(self.go_on)
 
     async def _replay(self, number: int) -> None:
-        last = self.tail.last_behind(number)
         self._room = asyncio.Event()
         try:
-            async with aclosing(replay(self._logs, self.tail, number, last)) as pieces:
+            async with aclosing(replay(self._logs, self.tail, number)) as pieces:
                 async for piece, behind in pieces:
                     if self.over.done():
                         return  # Python 3.11's `asyncio.wait_for` swallows a cancellation now and then.
@@ -195,7 +194,7 @@ class Follower:
             self.close()
             raise
         self._replaying = self._room = None
-        if self._next == last:
+        if self._next == self.tail.last_behind(number):
             self.close(is_whole=True)
         elif (self._next or 0) < self.tail.first:
             self.close()  # The log has gone meanwhile; who comes back is told so.

@@ -12,16 +12,15 @@ from tokentail.shared.errors import StoreUnavailable
 from tokentail.shared.log import Entry, Logs
 
 
-async def replay(
-    logs: Logs, tail: Tail, number: int, last: int | None
-) -> AsyncGenerator[tuple[bytes, int], None]:
-    """The entries from that number on until the tail has the next one, or to the `last`; a piece at a time,
-    each with the number behind it. Waits while Redis is away. It ends before that if the log has gone
-    meanwhile."""
+async def replay(logs: Logs, tail: Tail, number: int) -> AsyncGenerator[tuple[bytes, int], None]:
+    """The entries from that number on until the tail has the next one, or to the last that is told behind it;
+    a piece at a time, each with the number behind it. Waits while Redis is away. It ends before that if the
+    log has gone meanwhile."""
     pauses = store.Pauses()
     render = tail.dialect.rendering()
     read = number if tail.dialect.is_stateless else 0
-    while read < (until := tail.first if last is None else min(last, tail.first)):
+    # Both may come while the client takes what it was told.
+    while read < (until := min(tail.first, tail.last_behind(number) or tail.first)):
         try:
             page = await logs.page(tail.job_id, tail.cursor_before(read))
         except StoreUnavailable:

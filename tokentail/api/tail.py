@@ -111,18 +111,17 @@ class Tail:
 
     def deliver(self, since: int) -> None:
         """Give the followers what has come since that entry, and what else has changed."""
-        is_last = False
+        last = self.last_behind(since) if self.live else None
+        # Before the writes: who is filled by the last thing is live no more, and is done with all the same.
+        done = tuple(self.live) if self.is_over or last is not None else ()
         if since < self.end and self.live:
-            last = self.last_behind(since)
-            is_last = last is not None
             news = self._bytes(since, self.end if last is None else last)
             self.told_at = asyncio.get_running_loop().time()
             # A copy: who can take no more leaves while it is being written to.
             for write in tuple(self.live.values()):
                 write(news)
-        if self.is_over or is_last:
-            for follower in tuple(self.live):
-                follower.close(is_whole=self.ended or is_last)
+        for follower in done:
+            follower.close(is_whole=self.ended or last is not None)
         for follower in tuple(self.waiting):
             follower.go_on()
 
