@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import orjson
 import structlog
 from pydantic import Field, field_validator
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -91,6 +91,8 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
     job_id = path["job_id"] if path else None
     try:
         answer = await (_continue(request, context, job_id) if job_id else _submit(request, context))
+    except ClientDisconnect:
+        return  # In the middle of its request.
     except Problem as problem:
         answer = _refusal(request, problem)
     except TokentailError as error:
@@ -112,7 +114,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _refusal(request: Request, problem: Problem) -> Response:
     metrics.count_refusal(request, problem)
-    if request.method == "GET" and "Retry-After" in problem.headers:
+    if request.method == "GET" and problem.status in (429, 503):
         context_of(request).streams.refused[problem.body["code"]] += 1
     return openai_errors.response(problem)
 
@@ -147,7 +149,7 @@ def _parse(body: bytes, models: ModelList) -> tuple[Options, ChatRequest]:
         submission.validated(ChatRequest, data)
     ours = {name: data[name] for name in Options.model_fields.keys() & data.keys()}
     options = submission.validated(Options, ours)
-    chat = submission.validated(ChatRequest, {name: data[name] for name in data.keys() - ours.keys()})
+    chat = submission.validated(ChatRequest, {name: data[name] for name in data if name not in ours})
     submission.check_model(chat, models)
     return options, chat
 
@@ -176,6 +178,8 @@ async def _begin(
     *,
     cancels: bool,
 ) -> Response | _Stream:
+    if not record.has_ended:
+        context.tails.doubt_ending(record.id)
     context.streams.enter(TENANT, record.id)
     follower = None
     try:
@@ -195,7 +199,7 @@ async def _begin(
             follower = None
             raise Problem(400, "unknown_cursor", f"after: the log of {record.id} never held {after}.")
     except Problem as problem:
-        if problem.status != 410 or after != START or record.result is None:
+        if problem.status != 410 or after != START or record.ending is None:
             raise
         summary = dialect.summary(record)
         return Response(summary, headers=_headers(record, sse.HEADERS))
@@ -222,12 +226,12 @@ async def _wait(
                 if options.on_disconnect == "cancel":
                     await _cancel(context, record.id)
                 return Response(status_code=499)  # nginx's word for it; nobody reads it.
-            if context.draining:
-                raise limits.stopping()
             try:
                 record = (await jobs.standing(context, await context.queue.get(TENANT, record.id)))[0]
             except StoreUnavailable:
                 await pauses.sleep()  # The job goes on, and so does its client.
+            if context.draining and not record.has_ended:
+                raise limits.stopping()
     finally:
         await tasks.end(leaving)
     return await _answer(context, record, has_logprobs=has_logprobs)

@@ -23,9 +23,9 @@ async def list_models(request: Request) -> Response:
     return _json({"object": "list", "data": [_model(alias) for alias in models.aliases]})
 
 
-@router.get("/{alias}")
+@router.get("/{alias:path}")
 async def get_model(request: Request, alias: str) -> Response:
-    """One alias."""
+    """One alias, which may hold slashes."""
     models = context_of(request).models
     if alias not in models:
         detail = f"{alias[:100]!r} is not one of this server's models; GET /v1/models lists them."
